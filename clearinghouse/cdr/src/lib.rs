@@ -1,0 +1,1 @@
+//! Call detail records from the usage of both ends.

@@ -1,0 +1,1 @@
+//! Charge messages to a bill that grows.

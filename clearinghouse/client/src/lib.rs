@@ -1,0 +1,1 @@
+//! OSP over HTTP, client side.

@@ -1,0 +1,1 @@
+//! Certificate authority of the clearinghouse and device enrollment.

@@ -1,0 +1,1 @@
+//! OSP (ETSI TS 101 321) messages.

@@ -1,0 +1,1 @@
+//! Ranked routes by longest prefix.

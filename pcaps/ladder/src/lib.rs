@@ -1,0 +1,1 @@
+//! Reads captures, follows a call through every protocol, draws its ladder.

@@ -1,0 +1,1 @@
+//! COPS (RFC 2748) messages.

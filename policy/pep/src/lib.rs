@@ -1,0 +1,1 @@
+//! Policy enforcement point machine.

@@ -1,0 +1,1 @@
+//! COPS-PR named data (RFC 3084), Framework and DiffServ PIBs as data.

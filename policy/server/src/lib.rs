@@ -1,0 +1,1 @@
+//! COPS over TCP: the policy role and the client side of COPS.

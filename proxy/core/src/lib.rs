@@ -1,0 +1,1 @@
+//! Proxy core, registrar, location, authentication.

@@ -1,0 +1,2 @@
+//! The strowger binary.
+fn main() {}

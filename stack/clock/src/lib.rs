@@ -1,0 +1,1 @@
+//! Moments, timestamps, timer wheel, seeded randomness.

@@ -1,0 +1,1 @@
+//! Dialogs, registration and calls of a SIP user agent.

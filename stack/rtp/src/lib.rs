@@ -1,0 +1,1 @@
+//! RTP and RTCP views, jitter buffer, G.711, DTMF, quality.

@@ -1,0 +1,1 @@
+//! Seeded network on a virtual clock, for tests.

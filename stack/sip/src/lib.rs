@@ -1,0 +1,1 @@
+//! SIP messages: bytes to values and back, lossless and lazy; URIs; digest.

@@ -1,0 +1,1 @@
+//! RFC 3261 section 17 and RFC 6026 transaction machines.
