@@ -2,12 +2,13 @@
 
 use crate::account::AccountId;
 use crate::money::{Currency, Money};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use strowger_clock::Timestamp;
 
 /// The idempotency key of a transfer, chosen by the caller. The highest bit is the ledger's own: time-outs carry it.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// Written as 32 hexadecimal digits.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransferId(pub u128);
 
 impl TransferId {
@@ -33,6 +34,19 @@ impl fmt::Display for TransferId {
 impl fmt::Debug for TransferId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, out)
+    }
+}
+
+impl Serialize for TransferId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TransferId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let digits = String::deserialize(deserializer)?;
+        u128::from_str_radix(&digits, 16).map(TransferId).map_err(serde::de::Error::custom)
     }
 }
 
