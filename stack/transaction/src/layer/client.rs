@@ -163,6 +163,10 @@ impl Layer {
     /// §9.1: a provisional response is what a wanted CANCEL waits for.
     fn cancel_if_waiting(&mut self, now: Moment, key: ClientKey) {
         let Some(client) = self.clients.find_mut(key.slot, key.generation) else { return };
+        // a provisional response that the final one overtook is none
+        if client.machine != Machine::Invite(ClientInvite::Proceeding) {
+            return;
+        }
         if let Cancel::Waiting(reason) = &mut client.cancel {
             let reason = reason.take();
             self.send_cancel(now, key, reason.as_deref());
