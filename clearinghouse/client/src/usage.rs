@@ -167,14 +167,16 @@ fn settle(
 ) -> bool {
     let mut state = shared.state();
     state.on_their_way = 0;
-    let mut again = Vec::new();
+    let mut failed = false;
     match answer {
         Ok(statuses) => {
             for (usage, status) in batch.into_iter().zip(statuses) {
                 if status.is_success() {
                     state.counts.delivered += 1;
                 } else if crate::OspClientError::Refused(status.clone()).is_transient() {
-                    again.push(usage);
+                    // To the back: a report that the server stumbles over must not hold up the others.
+                    failed = true;
+                    state.waiting.push_back(usage);
                 } else {
                     state.counts.refused += 1;
                     let (transaction, code) = (usage.transaction_id, status.code);
@@ -184,15 +186,12 @@ fn settle(
         }
         Err(error) => {
             tracing::warn!(%error, reports = batch.len(), "usage could not be reported, trying again");
-            again = batch;
+            failed = true;
+            for usage in batch.into_iter().rev() {
+                state.waiting.push_front(usage);
+            }
         }
     }
-    let failed = !again.is_empty();
-    if failed {
-        state.counts.retries += 1;
-    }
-    for usage in again.into_iter().rev() {
-        state.waiting.push_front(usage);
-    }
+    state.counts.retries += u64::from(failed);
     failed
 }

@@ -49,8 +49,8 @@ record! {
     /// What service the numbers are for; an empty element means voice.
     #[derive(Default)]
     pub struct Service {
-        /// `voice`, `video`, `data`, …
-        service_type: Option<String> = "ServiceType",
+        /// `voice`, `video`, `data`, …: the `type` attribute, or the text.
+        service_type: Option<Typed> = "ServiceType",
         /// Which of several services of the type.
         service_id: Option<String> = "ServiceId",
     }
@@ -59,7 +59,11 @@ record! {
 impl Service {
     /// The service type, `voice` when nothing is said.
     pub fn name(&self) -> &str {
-        self.service_type.as_deref().unwrap_or("voice")
+        match &self.service_type {
+            Some(service) if !service.kind.is_empty() => &service.kind,
+            Some(service) if !service.value.is_empty() => &service.value,
+            _ => "voice",
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use strowger_clock::Timestamp;
 
 use crate::record::{Base64, Decimal, Directed, Typed, record, words};
-use crate::types::{Custom, PartyInfo, Service};
+use crate::types::{Custom, PartyInfo, PricingIndication, Service};
 
 words! {
     /// Whose view of the call it is.
@@ -271,6 +271,10 @@ record! {
         destination_alternates: Vec<Typed> = "DestinationAlternate",
         /// Devices on the way.
         device_info: Vec<Typed> = "DeviceInfo",
+        /// The price that the reporter counted with.
+        pricing: Vec<PricingIndication> = "PricingIndication",
+        /// Voice, video, data.
+        service: Option<Service> = "Service",
         /// Which try it was, from 1.
         setup_attempt: Option<u32> = "SetupAttempt",
         /// How many tries there were.
