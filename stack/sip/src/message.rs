@@ -137,8 +137,8 @@ impl Message {
 
     /// As [`Message::header`], for any name, in any case, long or compact.
     pub fn header_by_name(&self, name: &str) -> Option<&str> {
-        let field = self.fields_by_name(name).next();
-        field
+        let mut fields = self.fields_by_name(name);
+        fields.next()
     }
 
     /// The whole value of every header field of a name, in order; commas are not split.
