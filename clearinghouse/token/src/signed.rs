@@ -108,7 +108,7 @@ impl Signer {
     /// The token: DER of a SignedData with the content inside, without certificates and signed attributes.
     ///
     /// # Errors
-    /// [`TokenError::Content`] when a field is too long for the clients in the field: 148 octets is the longest call id.
+    /// [`TokenError::Content`] when a field is too long for the clients in the field: 147 octets is the longest call id.
     pub fn sign(&self, info: &TokenInfo) -> Result<Vec<u8>, TokenError> {
         let content = info.to_ascii()?;
         let signature = self.key.sign(&self.random, content.as_bytes()).map_err(|_| TokenError::Signing)?;
