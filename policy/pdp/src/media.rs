@@ -1,0 +1,320 @@
+//! From an offer and its answer to the flows they mean, and how much each may send (RFC 3264, RFC 3551).
+//!
+//! Only what admission needs is read from a session description: addresses, ports, formats, packet time, bandwidth, direction.
+
+use std::net::IpAddr;
+
+use strowger_pib::flow::{Excess, MediaFlow, PROTOCOL_UDP};
+
+/// Most media lines that count; a session with more is refused.
+pub const STREAMS_MAX: usize = 16;
+/// Longest session description read, in octets.
+pub const DESCRIPTION_OCTETS_MAX: usize = 32 * 1024;
+/// IPv4, UDP and RTP headers.
+const HEADER_OCTETS_V4: u32 = 20 + 8 + 12;
+/// IPv6, UDP and RTP headers.
+const HEADER_OCTETS_V6: u32 = 40 + 8 + 12;
+
+/// How flows and rates are derived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowSettings {
+    /// Added to the computed rate, in percent: clocks drift, comfort noise and events come on top.
+    pub slack_percent: u32,
+    /// Packets a flow may send at once after a pause in the network before it.
+    pub burst_packets: u32,
+    /// Codec rate of a format we do not know, in kbit/s.
+    pub unknown_codec_kbps: u32,
+    /// Whether a sender's port is its receiving port (a full 5-tuple). Otherwise any source port matches.
+    pub symmetric_ports: bool,
+    /// What happens beyond the rate.
+    pub excess: Excess,
+}
+
+impl Default for FlowSettings {
+    fn default() -> Self {
+        FlowSettings {
+            slack_percent: 10,
+            burst_packets: 5,
+            unknown_codec_kbps: 128,
+            symmetric_ports: true,
+            excess: Excess::Bleach,
+        }
+    }
+}
+
+/// A session description that no flow can be made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MediaError {
+    /// Not SDP, or a line without its meaning.
+    #[error("the session description cannot be read")]
+    Malformed,
+    /// [`STREAMS_MAX`] or [`DESCRIPTION_OCTETS_MAX`].
+    #[error("the session description is too large")]
+    TooLarge,
+    /// A stream's address is a name, or missing.
+    #[error("a stream has no IP address")]
+    Address,
+    /// One side speaks IPv4, the other IPv6.
+    #[error("the two sides have different address families")]
+    Family,
+    /// The answer has other streams than the offer (RFC 3264 §6).
+    #[error("the answer does not fit the offer")]
+    Mismatch,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Format {
+    payload_type: String,
+    kbps: u32,
+    default_ptime_ms: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stream {
+    media: String,
+    port: u16,
+    address: Option<IpAddr>,
+    formats: Vec<Format>,
+    ptime_ms: Option<u32>,
+    bandwidth_kbps: Option<u32>,
+    sends: bool,
+    receives: bool,
+}
+
+/// What one side said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Session {
+    streams: Vec<Stream>,
+}
+
+impl Session {
+    /// Reads a session description (RFC 8866).
+    pub fn parse(body: &[u8]) -> Result<Session, MediaError> {
+        if body.len() > DESCRIPTION_OCTETS_MAX {
+            return Err(MediaError::TooLarge);
+        }
+        let text = std::str::from_utf8(body).map_err(|_| MediaError::Malformed)?;
+        if !text.starts_with("v=0") {
+            return Err(MediaError::Malformed);
+        }
+        let mut session = Session::default();
+        let mut address = None;
+        let mut direction = (true, true);
+        for line in text.lines() {
+            let Some((kind, value)) = line.split_once('=') else { continue };
+            let value = value.trim();
+            let stream = session.streams.last_mut();
+            match (kind, stream) {
+                ("m", _) => {
+                    if session.streams.len() == STREAMS_MAX {
+                        return Err(MediaError::TooLarge);
+                    }
+                    session.streams.push(media_line(value, address, direction)?);
+                }
+                ("c", Some(stream)) => stream.address = connection(value)?,
+                ("c", None) => address = connection(value)?,
+                ("b", Some(stream)) => stream.bandwidth_kbps = bandwidth(value).or(stream.bandwidth_kbps),
+                ("a", Some(stream)) => stream.attribute(value),
+                ("a", None) => direction = direction_of(value).unwrap_or(direction),
+                _ => {}
+            }
+        }
+        Ok(session)
+    }
+
+    /// The largest rate one direction of all streams could need, in kbit/s of IP: what admission reserves for an offer.
+    pub fn kbps(&self, settings: &FlowSettings) -> u32 {
+        let live = self.streams.iter().filter(|stream| stream.port != 0);
+        live.map(|stream| {
+            let formats: Vec<&Format> = stream.formats.iter().collect();
+            let v6 = stream.address.is_some_and(|address| address.is_ipv6());
+            stream_rate(&formats, stream.ptime_ms, stream.bandwidth_kbps, v6, settings).0
+        })
+        .fold(0, u32::saturating_add)
+    }
+}
+
+fn media_line(value: &str, address: Option<IpAddr>, (sends, receives): (bool, bool)) -> Result<Stream, MediaError> {
+    let mut words = value.split_ascii_whitespace();
+    let (Some(media), Some(port), Some(_profile)) = (words.next(), words.next(), words.next()) else {
+        return Err(MediaError::Malformed);
+    };
+    let port = port.split('/').next().unwrap_or_default().parse().map_err(|_| MediaError::Malformed)?;
+    let formats = words.take(64).map(static_format).collect();
+    let media = media.to_owned();
+    Ok(Stream { media, port, address, formats, ptime_ms: None, bandwidth_kbps: None, sends, receives })
+}
+
+fn connection(value: &str) -> Result<Option<IpAddr>, MediaError> {
+    let address = value.split_ascii_whitespace().nth(2).ok_or(MediaError::Malformed)?;
+    // A name, or a multicast address with a TTL, is no address of a filter: it fails when a flow needs it.
+    Ok(address.parse().ok())
+}
+
+/// `b=TIAS:` is bit/s without lower layers, `b=AS:` kbit/s with IP, UDP and RTP.
+fn bandwidth(value: &str) -> Option<u32> {
+    match value.split_once(':')? {
+        ("AS", kbps) => kbps.trim().parse().ok().filter(|kbps| *kbps > 0),
+        ("TIAS", bps) => bps.trim().parse::<u32>().ok().map(|bps| bps.div_ceil(1000)).filter(|kbps| *kbps > 0),
+        _ => None,
+    }
+}
+
+fn direction_of(value: &str) -> Option<(bool, bool)> {
+    match value {
+        "sendrecv" => Some((true, true)),
+        "sendonly" => Some((true, false)),
+        "recvonly" => Some((false, true)),
+        "inactive" => Some((false, false)),
+        _ => None,
+    }
+}
+
+impl Stream {
+    fn attribute(&mut self, value: &str) {
+        if let Some((sends, receives)) = direction_of(value) {
+            (self.sends, self.receives) = (sends, receives);
+        } else if let Some(ptime) = value.strip_prefix("ptime:") {
+            self.ptime_ms = ptime.trim().parse().ok().filter(|ms| (1..=1000).contains(ms));
+        } else if let Some(map) = value.strip_prefix("rtpmap:")
+            && let Some((payload_type, encoding)) = map.split_once(' ')
+            && let Some(format) = self.formats.iter_mut().find(|format| format.payload_type == payload_type)
+        {
+            (format.kbps, format.default_ptime_ms) = encoding_rate(encoding.trim());
+        }
+    }
+}
+
+/// Static payload types (RFC 3551 §6).
+fn static_format(payload_type: &str) -> Format {
+    let encoding = match payload_type {
+        "0" => "PCMU/8000",
+        "3" => "GSM/8000",
+        "4" => "G723/8000",
+        "8" => "PCMA/8000",
+        "9" => "G722/8000",
+        "10" => "L16/44100/2",
+        "11" => "L16/44100",
+        "13" => "CN/8000",
+        "15" => "G728/8000",
+        "18" => "G729/8000",
+        _ => "",
+    };
+    let (kbps, default_ptime_ms) = encoding_rate(encoding);
+    Format { payload_type: payload_type.to_owned(), kbps, default_ptime_ms }
+}
+
+/// Codec rate in kbit/s (0: not known here) and the packet time it uses when none is named, in ms.
+fn encoding_rate(encoding: &str) -> (u32, u32) {
+    let mut parts = encoding.split('/');
+    let name = parts.next().unwrap_or_default().to_ascii_uppercase();
+    let clock: u32 = parts.next().and_then(|clock| clock.parse().ok()).unwrap_or(8000);
+    let channels: u32 = parts.next().and_then(|channels| channels.parse().ok()).unwrap_or(1);
+    match name.as_str() {
+        "PCMU" | "PCMA" | "G722" => (64, 20),
+        "G729" => (8, 20),
+        "G728" => (16, 20),
+        "G723" => (7, 30),
+        "GSM" => (14, 20),
+        "GSM-EFR" => (13, 20),
+        "ILBC" => (16, 20),
+        "SPEEX" => (28, 20),
+        "AMR" => (13, 20),
+        "AMR-WB" => (24, 20),
+        "OPUS" => (64, 20),
+        "L16" => (clock.min(192_000).saturating_mul(channels.min(8)).saturating_mul(16) / 1000, 20),
+        // Events and comfort noise travel in place of speech, never on top of it.
+        "TELEPHONE-EVENT" | "CN" => (1, 20),
+        _ => (0, 20),
+    }
+}
+
+/// Rate of IP in kbit/s and octets of the largest packet, for the hungriest of these formats.
+fn stream_rate(
+    formats: &[&Format],
+    ptime_ms: Option<u32>,
+    bandwidth_kbps: Option<u32>,
+    v6: bool,
+    settings: &FlowSettings,
+) -> (u32, u32) {
+    let headers = if v6 { HEADER_OCTETS_V6 } else { HEADER_OCTETS_V4 };
+    let (mut rate, mut packet) = (1, headers);
+    for format in formats {
+        let known = format.kbps > 0;
+        let codec_kbps = match (known, bandwidth_kbps) {
+            (true, _) => format.kbps,
+            (false, Some(kbps)) => kbps,
+            (false, None) => settings.unknown_codec_kbps,
+        };
+        let ptime_ms = ptime_ms.unwrap_or(format.default_ptime_ms).max(1);
+        // kbit/s times ms is bits. A video frame is split at the path's MTU.
+        let payload = codec_kbps.saturating_mul(ptime_ms).div_ceil(8);
+        let packets = payload.div_ceil(1400).max(1);
+        let octets = payload.saturating_add(packets.saturating_mul(headers));
+        rate = rate.max(octets.saturating_mul(8).div_ceil(ptime_ms));
+        packet = packet.max(octets.div_ceil(packets));
+    }
+    let with_slack = u64::from(rate) * u64::from(100 + settings.slack_percent);
+    (u32::try_from(with_slack.div_ceil(100)).unwrap_or(u32::MAX), packet)
+}
+
+/// What an offer and its answer agree on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Agreed {
+    /// For each stream that the answer keeps, one flow in each direction that is used.
+    pub flows: Vec<MediaFlow>,
+    /// What the call takes of the budget: the larger of its two directions, in kbit/s of IP.
+    pub kbps: u32,
+}
+
+/// The flows of a call.
+pub fn flows(offer: &Session, answer: &Session, settings: &FlowSettings) -> Result<Agreed, MediaError> {
+    // RFC 3264 §6: the same number of m-lines, in the same order.
+    if offer.streams.len() != answer.streams.len() {
+        return Err(MediaError::Mismatch);
+    }
+    let mut flows = Vec::new();
+    let mut kbps = [0u32; 2];
+    for (offered, answered) in offer.streams.iter().zip(&answer.streams) {
+        if offered.media != answered.media {
+            return Err(MediaError::Mismatch);
+        }
+        if offered.port == 0 || answered.port == 0 {
+            continue;
+        }
+        let (Some(offerer), Some(answerer)) = (offered.address, answered.address) else {
+            return Err(MediaError::Address);
+        };
+        if offerer.is_ipv4() != answerer.is_ipv4() {
+            return Err(MediaError::Family);
+        }
+        // What goes is what the answer lists; what it leaves out was declined.
+        let formats: Vec<&Format> = answered.formats.iter().collect();
+        let sides = [
+            (offerer, offered, answerer, answered, offered.sends && answered.receives),
+            (answerer, answered, offerer, offered, answered.sends && offered.receives),
+        ];
+        for ((source, sender, destination, receiver, used), kbps) in sides.into_iter().zip(&mut kbps) {
+            // An unspecified address is the old way to say hold (RFC 3264 §8.4).
+            if !used || destination.is_unspecified() || source.is_unspecified() {
+                continue;
+            }
+            // ptime and bandwidth are the receiver's wish of what it gets.
+            let (rate_kbps, packet) =
+                stream_rate(&formats, receiver.ptime_ms, receiver.bandwidth_kbps, source.is_ipv6(), settings);
+            *kbps = kbps.saturating_add(rate_kbps);
+            flows.push(MediaFlow {
+                source,
+                destination,
+                source_port: settings.symmetric_ports.then_some(sender.port),
+                destination_port: receiver.port,
+                protocol: PROTOCOL_UDP,
+                rate_kbps,
+                burst_octets: packet.saturating_mul(settings.burst_packets.max(1)),
+                excess: settings.excess,
+            });
+        }
+    }
+    let [there, back] = kbps;
+    Ok(Agreed { flows, kbps: there.max(back) })
+}
