@@ -5,6 +5,9 @@
 //!
 //! A failure prints its seed and the trace; `SIMULATION_SEED=<n> cargo test --test simulation` runs that seed alone.
 
+// the users are test code throughout: what they expect is what is tested
+#![allow(clippy::expect_used)]
+
 mod callee;
 mod caller;
 mod party;

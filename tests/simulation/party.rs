@@ -83,8 +83,8 @@ impl<U: TransactionUser> Host<U> {
 
 /// Either end of the calls.
 pub enum Party {
-    Caller(Host<Caller>),
-    Callee(Host<Callee>),
+    Caller(Box<Host<Caller>>),
+    Callee(Box<Host<Callee>>),
 }
 
 impl Party {

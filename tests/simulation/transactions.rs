@@ -52,9 +52,9 @@ impl World {
             simulation.set_link(address(2), address(1), Link::draw(loss_max, &mut random));
         }
         let caller = Caller::new(ViaSpec::from(address(1)));
-        let caller = Party::Caller(Host::new(address(1), transport, random.fork(), caller));
+        let caller = Party::Caller(Box::new(Host::new(address(1), transport, random.fork(), caller)));
         let callee = Callee::new(random.fork());
-        let callee = Party::Callee(Host::new(address(2), transport, random.fork(), callee));
+        let callee = Party::Callee(Box::new(Host::new(address(2), transport, random.fork(), callee)));
         let caller = simulation.add(&[address(1)], caller);
         let callee = simulation.add(&[address(2)], callee);
         World { simulation, caller, callee, random, transport }
@@ -149,6 +149,8 @@ fn calls_over_bad_links() {
         let mut world = World::new(seed, Transport::Udp, 0.35);
         world.place_some();
         world.finish(&mut seen);
+        // eleven tries each way: at a third of loss and these seeds, every one gets through
+        assert_eq!(seen.timed_out + seen.unacknowledged, 0, "seed {seed}: gave up too early");
     }
     if seeds(0..300).end == 300 {
         let all = [seen.established, seen.busy, seen.no_answer, seen.cancelled, seen.crossed];

@@ -54,7 +54,8 @@ pub struct TimerWheel<K> {
     len: usize,
     /// The wheel's present tick; nothing in the wheel is due before it.
     now_tick: u64,
-    slots: [[Slot; SLOTS]; LEVELS],
+    /// Boxed: 8 kB are too much to move about.
+    slots: Box<[[Slot; SLOTS]; LEVELS]>,
     /// One bit per slot that holds a timer.
     occupied: [u64; LEVELS],
 }
@@ -67,7 +68,7 @@ impl<K> TimerWheel<K> {
             free: NIL,
             len: 0,
             now_tick: 0,
-            slots: [[EMPTY; SLOTS]; LEVELS],
+            slots: Box::new([[EMPTY; SLOTS]; LEVELS]),
             occupied: [0; LEVELS],
         }
     }
