@@ -84,8 +84,8 @@ impl fmt::Debug for NonceKey {
     }
 }
 
-/// HMAC (RFC 2104) for a key that fits one block.
-fn hmac_sha256(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+/// HMAC-SHA-256 (RFC 2104) over parts one after the other, for a key that fits one block.
+pub fn hmac_sha256(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     let pad = |with: u8| {
         let mut block = [with; BLOCK_OCTETS];
         block.iter_mut().zip(key).for_each(|(octet, key)| *octet ^= key);
