@@ -33,7 +33,7 @@ impl Default for Timing {
 impl Timing {
     /// 64*T1: timers B, F, H, J, L and M.
     pub fn give_up_after(&self) -> Duration {
-        self.t1 * 64
+        self.t1.saturating_mul(64)
     }
 }
 

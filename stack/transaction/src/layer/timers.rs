@@ -72,8 +72,8 @@ impl Layer {
             },
             Interval::Longest => timing.t2,
             // A doubles until B ends it; the others stop growing at T2
-            Interval::Double if timer == Timer::A => running.interval * 2,
-            Interval::Double => (running.interval * 2).min(timing.t2),
+            Interval::Double if timer == Timer::A => running.interval.saturating_mul(2),
+            Interval::Double => (running.interval.saturating_mul(2)).min(timing.t2),
         };
         if duration.is_zero() {
             return true;
