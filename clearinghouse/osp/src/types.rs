@@ -263,7 +263,7 @@ record! {
         /// Call id to use with this gateway.
         call_id: Option<Base64> = "CallId",
         /// `sip`, `h323-Q931`, `iax`, …
-        signaling_protocol: Option<String> = "DestinationProtocol",
+        signaling_protocol: Option<String> = "SignalingProtocol",
         /// Whether the gateway wants a token: `0.0.0` for no.
         osp_version: Option<String> = "OSPVersion",
         /// What the gateway costs.
