@@ -48,7 +48,7 @@ impl DtmfGenerator {
             let mut sum = 0;
             for (phase, step) in self.phases.iter_mut().zip(self.steps) {
                 *phase = phase.wrapping_add(step);
-                sum += sine(*phase) * self.amplitude >> 15;
+                sum += (sine(*phase) * self.amplitude) >> 15;
             }
             *sample = sum as i16; // two at -10 dB stay within 16 bits
         }

@@ -110,7 +110,7 @@ impl ToneGenerator {
         for (phase, step) in self.phases.iter_mut().zip(self.steps) {
             if step != 0 {
                 *phase = phase.wrapping_add(step);
-                sum += sine(*phase) * self.amplitude >> 15;
+                sum += (sine(*phase) * self.amplitude) >> 15;
             }
         }
         if !endless {
