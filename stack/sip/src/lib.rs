@@ -16,6 +16,7 @@ mod address;
 mod builder;
 mod cseq;
 pub mod digest;
+pub mod edge;
 mod edit;
 mod error;
 mod header;
@@ -29,6 +30,9 @@ pub mod stream;
 mod text;
 mod uri;
 mod via;
+
+#[cfg(test)]
+mod tests;
 
 pub use address::NameAddr;
 pub use builder::Builder;

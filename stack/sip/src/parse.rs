@@ -20,7 +20,7 @@ pub(crate) fn head_end(octets: &[u8]) -> Option<usize> {
 }
 
 pub(crate) fn find(octets: &[u8], wanted: &[u8]) -> Option<usize> {
-    octets.windows(wanted.len()).position(|window| window == wanted)
+    memchr::memmem::find(octets, wanted)
 }
 
 /// Reads a datagram: [`Message::parse_with`].
@@ -250,13 +250,25 @@ impl<'l> Reader<'l> {
         let end = head_end(&self.bytes).unwrap_or(self.bytes.len());
         let head = self.bytes.slice(..end.min(self.limits.head_octets));
         let Ok(text) = std::str::from_utf8(&head) else { return ParseError::new(kind, None) };
-        let readable = |value: Option<&str>| value.is_some_and(|value| Via::parse(text::split_comma(value).0).is_ok());
-        if !readable(self.values(text, Header::Via).next()) || self.values(text, Header::CSeq).next().is_none() {
+        let Some(top) = self.values(text, Header::Via).next().and_then(|list| Via::salvage(text::split_comma(list).0))
+        else {
+            return ParseError::new(kind, None);
+        };
+        if self.values(text, Header::CSeq).next().is_none() {
             return ParseError::new(kind, None);
         }
-        let mut answer = Builder::status_line(kind.status(), None, method);
-        for value in self.values(text, Header::Via) {
-            answer = answer.header(Header::Via, value);
+        let mut answer = Builder::status_line(kind.status(), None, method).header(Header::Via, top);
+        let mut below = 0;
+        for list in self.values(text, Header::Via) {
+            let mut rest = Some(list);
+            while let Some(list) = rest.filter(|_| below <= self.limits.vias) {
+                let (value, after) = text::split_comma(list);
+                if below > 0 && Via::parse(value).is_ok() {
+                    answer = answer.header(Header::Via, value);
+                }
+                below += 1;
+                rest = after;
+            }
         }
         for name in [Header::From, Header::To, Header::CallId, Header::CSeq] {
             // of a header that stands twice, the first is as good as the second
@@ -286,7 +298,7 @@ fn line_end(text: &str, at: usize) -> Result<(usize, bool), Kind> {
     loop {
         let rest = octets.get(from..).unwrap_or_default();
         // a CR or LF alone ends no line here and one elsewhere: two elements would read two messages
-        let end = rest.iter().position(|octet| matches!(octet, b'\r' | b'\n')).ok_or(Kind::Unfinished)?;
+        let end = memchr::memchr2(b'\r', b'\n', rest).ok_or(Kind::Unfinished)?;
         if !rest.get(end..).unwrap_or_default().starts_with(b"\r\n") {
             return Err(Kind::HeaderLine);
         }

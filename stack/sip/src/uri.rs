@@ -94,13 +94,13 @@ impl<'a> Uri<'a> {
     /// # Errors
     /// [`UriError`], the first thing that is wrong.
     pub fn parse(whole: &'a str) -> Result<Uri<'a>, UriError> {
+        check_characters(whole)?;
         let (scheme, rest) = whole.split_once(':').ok_or(UriError::Scheme)?;
         let scheme_good = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
             && scheme.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'-' | b'.'));
         if !scheme_good {
             return Err(UriError::Scheme);
         }
-        check_characters(rest)?;
         if scheme.eq_ignore_ascii_case("sip") {
             Self::parse_sip(Scheme::Sip, whole, rest)
         } else if scheme.eq_ignore_ascii_case("sips") {

@@ -48,6 +48,15 @@ impl<'a> Via<'a> {
         Ok(Via { protocol, version, transport, host, port, params: Params::parse(params)? })
     }
 
+    /// As much of an ill-formed value as can be read, from its start to the end of a parameter: enough to answer it.
+    pub(crate) fn salvage(value: &'a str) -> Option<&'a str> {
+        let ends = std::iter::once(value.len()).chain(value.rmatch_indices(';').map(|(at, _)| at));
+        // bounded: a hostile value may hold thousands of semicolons, and each try reads it all
+        let start = ends.take(64).filter_map(|end| value.get(..end)).map(text::trim);
+        let mut readable = start.filter(|start| Via::parse(start).is_ok());
+        readable.next()
+    }
+
     /// The transaction's branch.
     pub fn branch(&self) -> Option<&'a str> {
         self.params.value("branch")

@@ -16,7 +16,7 @@ use subtle::ConstantTimeEq;
 use crate::method::Method;
 use crate::text::quote;
 
-pub use nonce::{hmac_sha256, Nonce, NonceKey, NonceState, Replay, ReplayWindow};
+pub use nonce::{Nonce, NonceKey, NonceState, Replay, ReplayWindow, hmac_sha256};
 use parameters::Parameters;
 
 /// Why a challenge or credentials cannot be used.
