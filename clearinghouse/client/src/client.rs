@@ -41,7 +41,7 @@ pub enum OspClientError {
         /// Who answered.
         url: String,
         /// What is wrong with it.
-        error: OspError,
+        error: Box<OspError>,
     },
     /// The answer belongs to another request.
     #[error("clearinghouse {0} answered another request")]
@@ -163,8 +163,8 @@ impl OspClient {
             .post(url, "text/plain", body, shared.timeout, MAX_MESSAGE_OCTETS)
             .await
             .map_err(|error| OspClientError::Unreachable { url: url.to_string(), error })?;
-        let answer =
-            Message::parse(&answer).map_err(|error| OspClientError::Malformed { url: url.to_string(), error })?;
+        let answer = Message::parse(&answer)
+            .map_err(|error| OspClientError::Malformed { url: url.to_string(), error: Box::new(error) })?;
         if answer.message_id == request.message_id {
             Ok(answer)
         } else {

@@ -1,6 +1,8 @@
 //! The client against a server that fails in every way, and Debian's OSP client against the same server. Catches: usage that is lost, a call
 //! that waits for a dead server, an answer or token of ours that the field's client does not take.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking, in its helpers too")]
+
 mod support;
 
 use std::path::Path;
@@ -48,7 +50,8 @@ async fn authorization_and_its_tokens() {
 async fn faults_are_told_apart() {
     let server = Mini::start().await;
     let client = client(&[&server]);
-    let cases: [(Fault, fn(&OspClientError) -> bool); 7] = [
+    type Expected = fn(&OspClientError) -> bool;
+    let cases: [(Fault, Expected); 7] = [
         (Fault::Hang, |e| matches!(e, OspClientError::Unreachable { error: TransportError::TimedOut(_), .. })),
         (Fault::Close, |e| matches!(e, OspClientError::Unreachable { error: TransportError::Connection(_), .. })),
         (Fault::HttpStatus(404), |e| {

@@ -24,7 +24,7 @@ const MIN_RSA_BITS: usize = 2048;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthorityError {
     /// A name holds a character that PrintableString has not (X.680 §41.4).
-    #[error("name {0:?} is not a PrintableString: letters, digits, space and '()+,-./:=? only")]
+    #[error("name {0:?} is not a PrintableString: letters, digits, space and '()+,-./:= only")]
     Name(String),
     /// The certificate is not an authority's, or does not belong to the key.
     #[error("certificate is not that of this authority: {0}")]
@@ -153,8 +153,9 @@ impl std::fmt::Debug for Authority {
 /// A name as PrintableString, the only kind that OSP Toolkit reads.
 pub(crate) fn printable(name: &str) -> Result<DnValue, AuthorityError> {
     let error = || AuthorityError::Name(name.to_owned());
-    // RFC 5280 appendix A: ub-common-name and ub-organization-name are 64.
-    if name.is_empty() || name.len() > 64 {
+    // RFC 5280 appendix A: ub-common-name and ub-organization-name are 64. The question mark is a PrintableString's too, but the library
+    // that writes the certificate takes it here and panics on it later.
+    if name.is_empty() || name.len() > 64 || name.contains('?') {
         return Err(error());
     }
     PrintableString::try_from(name).map(DnValue::PrintableString).map_err(|_| error())

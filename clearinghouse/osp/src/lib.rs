@@ -15,7 +15,11 @@
 //! - One `AuthorizationRequest` carries up to eight `CallId`s, one for each destination it would accept: the answer gives each
 //!   destination one of them (the same one for all is accepted, too). [`AuthorizationRequest::call_id_for`] picks it.
 //! - `messageId` of a request is its component id with one digit more; both are echoed.
-//! - Unknown elements in an answer are an error unless they say `critical="false"`; an `AuthorizationResponse` without `Status` crashes it.
+//! - Unknown elements in an answer are an error (13308) unless they say `critical="false"`; an `AuthorizationResponse` without `Status` crashes
+//!   it. A refusal needs nothing else: no TransactionId, no destination. Any HTTP status but 200 is an error (14298) that hides the OSP status.
+//! - `CapabilitiesIndication` names neither customer nor device; `UsageIndication` may lack the gateway's address and every time; the
+//!   Token of its `ReauthorizationRequest` arrives garbled and its `messageId` is the word NULL: decide that exchange by TransactionId.
+//! - `ServiceType` comes as text or as a `type` attribute; call ids may be padded with zeros to 256 octets.
 
 pub mod limits;
 mod message;

@@ -1,6 +1,8 @@
 //! Requests as OSP Toolkit 4.13 sends them, faults one by one, limits in pairs. Catches: a request of the field's client that is no longer
 //! read, an element that is lost between reading and writing, a fault that gets the wrong status.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking, in its helpers too")]
+
 use strowger_clock::Timestamp;
 use strowger_osp::limits::{
     MAX_ATTRIBUTES, MAX_COMPONENTS, MAX_DEPTH, MAX_ELEMENTS, MAX_MESSAGE_OCTETS, MAX_TEXT_OCTETS,

@@ -1,5 +1,7 @@
 //! Tokens made, believed, attacked. Catches: a token that another implementation does not read, and one that admits a call it was not given for.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking, in its helpers too")]
+
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
