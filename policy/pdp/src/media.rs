@@ -5,11 +5,10 @@
 use std::net::IpAddr;
 
 use strowger_pib::flow::{Excess, MediaFlow, PROTOCOL_UDP};
+use strowger_sdp::{Codec, Direction, Line, SessionDescription};
 
 /// Most media lines that count; a session with more is refused.
 pub const STREAMS_MAX: usize = 16;
-/// Longest session description read, in octets.
-pub const DESCRIPTION_OCTETS_MAX: usize = 32 * 1024;
 /// IPv4, UDP and RTP headers.
 const HEADER_OCTETS_V4: u32 = 20 + 8 + 12;
 /// IPv6, UDP and RTP headers.
@@ -48,7 +47,7 @@ pub enum MediaError {
     /// Not SDP, or a line without its meaning.
     #[error("the session description cannot be read")]
     Malformed,
-    /// [`STREAMS_MAX`] or [`DESCRIPTION_OCTETS_MAX`].
+    /// [`STREAMS_MAX`].
     #[error("the session description is too large")]
     TooLarge,
     /// A stream's address is a name, or missing.
@@ -62,16 +61,15 @@ pub enum MediaError {
     Mismatch,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Format {
-    payload_type: String,
     kbps: u32,
     default_ptime_ms: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stream {
-    media: String,
+    kind: String,
     port: u16,
     address: Option<IpAddr>,
     formats: Vec<Format>,
@@ -90,127 +88,58 @@ pub struct Session {
 impl Session {
     /// Reads a session description (RFC 8866).
     pub fn parse(body: &[u8]) -> Result<Session, MediaError> {
-        if body.len() > DESCRIPTION_OCTETS_MAX {
+        let text = std::str::from_utf8(body).map_err(|_| MediaError::Malformed)?;
+        let description = SessionDescription::parse(text).map_err(|_| MediaError::Malformed)?;
+        if description.media.len() > STREAMS_MAX {
             return Err(MediaError::TooLarge);
         }
-        let text = std::str::from_utf8(body).map_err(|_| MediaError::Malformed)?;
-        if !text.starts_with("v=0") {
-            return Err(MediaError::Malformed);
-        }
-        let mut session = Session::default();
-        let mut address = None;
-        let mut direction = (true, true);
-        for line in text.lines() {
-            let Some((kind, value)) = line.split_once('=') else { continue };
-            let value = value.trim();
-            let stream = session.streams.last_mut();
-            match (kind, stream) {
-                ("m", _) => {
-                    if session.streams.len() == STREAMS_MAX {
-                        return Err(MediaError::TooLarge);
-                    }
-                    session.streams.push(media_line(value, address, direction)?);
-                }
-                ("c", Some(stream)) => stream.address = connection(value)?,
-                ("c", None) => address = connection(value)?,
-                ("b", Some(stream)) => stream.bandwidth_kbps = bandwidth(value).or(stream.bandwidth_kbps),
-                ("a", Some(stream)) => stream.attribute(value),
-                ("a", None) => direction = direction_of(value).unwrap_or(direction),
-                _ => {}
+        let streams = description.media.iter().enumerate().map(|(index, media)| {
+            let direction = description.direction(index);
+            let mut formats: Vec<Format> = media.payloads().iter().map(|payload| rate_of(&payload.codec)).collect();
+            if formats.is_empty() {
+                // Not RTP, or nothing but formats without a name: counted as something unknown, not as nothing.
+                formats.push(Format { kbps: 0, default_ptime_ms: 20 });
             }
-        }
-        Ok(session)
+            Stream {
+                kind: media.kind.clone(),
+                port: media.port,
+                // A name, or a multicast address with a TTL, is no address of a filter: it fails when a flow needs it.
+                address: description.connection_of(index).and_then(|connection| connection.ip()),
+                formats,
+                ptime_ms: media.ptime_ms().map(u32::from),
+                bandwidth_kbps: media.lines.iter().rev().find_map(bandwidth),
+                sends: matches!(direction, Direction::SendRecv | Direction::SendOnly),
+                receives: matches!(direction, Direction::SendRecv | Direction::RecvOnly),
+            }
+        });
+        Ok(Session { streams: streams.collect() })
     }
 
     /// The largest rate one direction of all streams could need, in kbit/s of IP: what admission reserves for an offer.
     pub fn kbps(&self, settings: &FlowSettings) -> u32 {
         let live = self.streams.iter().filter(|stream| stream.port != 0);
         live.map(|stream| {
-            let formats: Vec<&Format> = stream.formats.iter().collect();
             let v6 = stream.address.is_some_and(|address| address.is_ipv6());
-            stream_rate(&formats, stream.ptime_ms, stream.bandwidth_kbps, v6, settings).0
+            stream_rate(&stream.formats, stream.ptime_ms, stream.bandwidth_kbps, v6, settings).0
         })
         .fold(0, u32::saturating_add)
     }
 }
 
-fn media_line(value: &str, address: Option<IpAddr>, (sends, receives): (bool, bool)) -> Result<Stream, MediaError> {
-    let mut words = value.split_ascii_whitespace();
-    let (Some(media), Some(port), Some(_profile)) = (words.next(), words.next(), words.next()) else {
-        return Err(MediaError::Malformed);
-    };
-    let port = port.split('/').next().unwrap_or_default().parse().map_err(|_| MediaError::Malformed)?;
-    let formats = words.take(64).map(static_format).collect();
-    let media = media.to_owned();
-    Ok(Stream { media, port, address, formats, ptime_ms: None, bandwidth_kbps: None, sends, receives })
-}
-
-fn connection(value: &str) -> Result<Option<IpAddr>, MediaError> {
-    let address = value.split_ascii_whitespace().nth(2).ok_or(MediaError::Malformed)?;
-    // A name, or a multicast address with a TTL, is no address of a filter: it fails when a flow needs it.
-    Ok(address.parse().ok())
-}
-
 /// `b=TIAS:` is bit/s without lower layers, `b=AS:` kbit/s with IP, UDP and RTP.
-fn bandwidth(value: &str) -> Option<u32> {
-    match value.split_once(':')? {
-        ("AS", kbps) => kbps.trim().parse().ok().filter(|kbps| *kbps > 0),
-        ("TIAS", bps) => bps.trim().parse::<u32>().ok().map(|bps| bps.div_ceil(1000)).filter(|kbps| *kbps > 0),
+fn bandwidth(line: &Line) -> Option<u32> {
+    let (kind, value) = if line.letter == 'b' { line.value.split_once(':')? } else { return None };
+    let value: u32 = value.trim().parse().ok().filter(|value| *value > 0)?;
+    match kind {
+        "AS" => Some(value),
+        "TIAS" => Some(value.div_ceil(1000)),
         _ => None,
     }
 }
 
-fn direction_of(value: &str) -> Option<(bool, bool)> {
-    match value {
-        "sendrecv" => Some((true, true)),
-        "sendonly" => Some((true, false)),
-        "recvonly" => Some((false, true)),
-        "inactive" => Some((false, false)),
-        _ => None,
-    }
-}
-
-impl Stream {
-    fn attribute(&mut self, value: &str) {
-        if let Some((sends, receives)) = direction_of(value) {
-            (self.sends, self.receives) = (sends, receives);
-        } else if let Some(ptime) = value.strip_prefix("ptime:") {
-            self.ptime_ms = ptime.trim().parse().ok().filter(|ms| (1..=1000).contains(ms));
-        } else if let Some(map) = value.strip_prefix("rtpmap:")
-            && let Some((payload_type, encoding)) = map.split_once(' ')
-            && let Some(format) = self.formats.iter_mut().find(|format| format.payload_type == payload_type)
-        {
-            (format.kbps, format.default_ptime_ms) = encoding_rate(encoding.trim());
-        }
-    }
-}
-
-/// Static payload types (RFC 3551 §6).
-fn static_format(payload_type: &str) -> Format {
-    let encoding = match payload_type {
-        "0" => "PCMU/8000",
-        "3" => "GSM/8000",
-        "4" => "G723/8000",
-        "8" => "PCMA/8000",
-        "9" => "G722/8000",
-        "10" => "L16/44100/2",
-        "11" => "L16/44100",
-        "13" => "CN/8000",
-        "15" => "G728/8000",
-        "18" => "G729/8000",
-        _ => "",
-    };
-    let (kbps, default_ptime_ms) = encoding_rate(encoding);
-    Format { payload_type: payload_type.to_owned(), kbps, default_ptime_ms }
-}
-
-/// Codec rate in kbit/s (0: not known here) and the packet time it uses when none is named, in ms.
-fn encoding_rate(encoding: &str) -> (u32, u32) {
-    let mut parts = encoding.split('/');
-    let name = parts.next().unwrap_or_default().to_ascii_uppercase();
-    let clock: u32 = parts.next().and_then(|clock| clock.parse().ok()).unwrap_or(8000);
-    let channels: u32 = parts.next().and_then(|channels| channels.parse().ok()).unwrap_or(1);
-    match name.as_str() {
+/// Codec rate in kbit/s (0: not known here) and the packet time it uses when none is named, in ms (RFC 3551 §4.5).
+fn rate_of(codec: &Codec) -> Format {
+    let (kbps, default_ptime_ms) = match codec.encoding.to_ascii_uppercase().as_str() {
         "PCMU" | "PCMA" | "G722" => (64, 20),
         "G729" => (8, 20),
         "G728" => (16, 20),
@@ -222,16 +151,17 @@ fn encoding_rate(encoding: &str) -> (u32, u32) {
         "AMR" => (13, 20),
         "AMR-WB" => (24, 20),
         "OPUS" => (64, 20),
-        "L16" => (clock.min(192_000).saturating_mul(channels.min(8)).saturating_mul(16) / 1000, 20),
+        "L16" => (codec.clock_rate_hz.min(192_000) * u32::from(codec.channels.clamp(1, 8)) * 16 / 1000, 20),
         // Events and comfort noise travel in place of speech, never on top of it.
         "TELEPHONE-EVENT" | "CN" => (1, 20),
         _ => (0, 20),
-    }
+    };
+    Format { kbps, default_ptime_ms }
 }
 
 /// Rate of IP in kbit/s and octets of the largest packet, for the hungriest of these formats.
 fn stream_rate(
-    formats: &[&Format],
+    formats: &[Format],
     ptime_ms: Option<u32>,
     bandwidth_kbps: Option<u32>,
     v6: bool,
@@ -276,7 +206,7 @@ pub fn flows(offer: &Session, answer: &Session, settings: &FlowSettings) -> Resu
     let mut flows = Vec::new();
     let mut kbps = [0u32; 2];
     for (offered, answered) in offer.streams.iter().zip(&answer.streams) {
-        if offered.media != answered.media {
+        if offered.kind != answered.kind {
             return Err(MediaError::Mismatch);
         }
         if offered.port == 0 || answered.port == 0 {
@@ -289,7 +219,7 @@ pub fn flows(offer: &Session, answer: &Session, settings: &FlowSettings) -> Resu
             return Err(MediaError::Family);
         }
         // What goes is what the answer lists; what it leaves out was declined.
-        let formats: Vec<&Format> = answered.formats.iter().collect();
+        let formats = &answered.formats;
         let sides = [
             (offerer, offered, answerer, answered, offered.sends && answered.receives),
             (answerer, answered, offerer, offered, answered.sends && offered.receives),
@@ -301,7 +231,7 @@ pub fn flows(offer: &Session, answer: &Session, settings: &FlowSettings) -> Resu
             }
             // ptime and bandwidth are the receiver's wish of what it gets.
             let (rate_kbps, packet) =
-                stream_rate(&formats, receiver.ptime_ms, receiver.bandwidth_kbps, source.is_ipv6(), settings);
+                stream_rate(formats, receiver.ptime_ms, receiver.bandwidth_kbps, source.is_ipv6(), settings);
             *kbps = kbps.saturating_add(rate_kbps);
             flows.push(MediaFlow {
                 source,

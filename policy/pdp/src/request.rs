@@ -115,12 +115,13 @@ impl Pdp {
     fn consider(&mut self, now: Moment, id: CallId, phase: Phase, bytes: Bytes) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.asked = Some(Asked { phase, at: now });
-        let Ok(message) = sip::Message::parse(bytes) else {
-            return self.answer_error(id, ErrorCode::UnableToProcess);
-        };
+        // What is given back needs no reading: no message is too odd to end a call.
         if phase == Phase::Teardown {
             return self.teardown(now, id);
         }
+        let Ok(message) = sip::Message::parse(bytes) else {
+            return self.answer_error(id, ErrorCode::UnableToProcess);
+        };
         if matches!(call.state, State::Ended) {
             return self.answer(now, id, false, "the call has ended", 0);
         }

@@ -94,8 +94,7 @@ async fn connection(
         let (read, write) = stream.into_split();
         if events.send((generation, WireEvent::Connected)).await.is_ok() {
             let writer = tokio::spawn(write_all(write, queue));
-            read_all(read, &reading, async |bytes| events.send((generation, WireEvent::Bytes(bytes))).await.is_ok())
-                .await;
+            read_all(read, &reading, &events, |bytes| (generation, WireEvent::Bytes(bytes))).await;
             // What is queued (a CC, an RPT) still goes out; the machine drops its end of the queue to finish.
             let _ = events.send((generation, WireEvent::Closed)).await;
             let _ = writer.await;
