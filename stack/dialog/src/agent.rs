@@ -101,7 +101,12 @@ impl UserAgent {
         self.random.alphanumeric(16)
     }
 
-    fn local(&self, transport: Transport, peer: std::net::SocketAddr, at: Option<std::net::SocketAddr>) -> Option<LocalAddress> {
+    fn local(
+        &self,
+        transport: Transport,
+        peer: std::net::SocketAddr,
+        at: Option<std::net::SocketAddr>,
+    ) -> Option<LocalAddress> {
         let fits = |local: &&LocalAddress| local.transport == transport && local.address.is_ipv4() == peer.is_ipv4();
         let all = || self.config.local.iter().filter(fits);
         let exact = at.and_then(|at| all().find(|local| local.address == at || local.address.ip() == at.ip()));
@@ -179,7 +184,11 @@ impl UserAgent {
     pub(crate) fn response(&self, request: &Message, status: u16, reason: Option<&str>, tag: &str) -> Builder {
         let response = Builder::response(request, status, reason);
         let response = if status > 100 { response.to_tag(tag) } else { response };
-        if self.config.user_agent.is_empty() { response } else { response.header(Header::Server, &self.config.user_agent) }
+        if self.config.user_agent.is_empty() {
+            response
+        } else {
+            response.header(Header::Server, &self.config.user_agent)
+        }
     }
 
     fn refuse(&mut self, now: Moment, layer: &mut Layer, key: ServerKey, request: &Message, status: u16) {
@@ -296,7 +305,14 @@ impl UserAgent {
     }
 
     /// Answers an INVITE for which there is no room, or whose body we cannot read.
-    pub(crate) fn refuse_invite(&mut self, now: Moment, layer: &mut Layer, key: ServerKey, request: &Message, status: u16) {
+    pub(crate) fn refuse_invite(
+        &mut self,
+        now: Moment,
+        layer: &mut Layer,
+        key: ServerKey,
+        request: &Message,
+        status: u16,
+    ) {
         self.refuse(now, layer, key, request, status);
     }
 

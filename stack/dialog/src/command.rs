@@ -48,17 +48,56 @@ pub struct Register {
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub enum Command {
-    Register { reference: u64, register: Register },
-    Unregister { registration: RegistrationId },
+    Register {
+        reference: u64,
+        register: Register,
+    },
+    Unregister {
+        registration: RegistrationId,
+    },
     /// Answered by [`crate::UserAgentEvent::Dialing`] with the same reference.
-    Invite { reference: u64, invite: Invite },
-    Ring { call: CallId32, status: u16, sdp: Option<Bytes> },
-    Answer { call: CallId32, sdp: Option<Bytes> },
-    Acknowledge { call: CallId32, sdp: Option<Bytes> },
-    Reject { call: CallId32, status: u16, reason: Option<String>, headers: Vec<(String, String)> },
-    HangUp { call: CallId32, reason: Option<String> },
-    Reinvite { call: CallId32, sdp: Option<Bytes> },
-    AnswerReoffer { call: CallId32, sdp: Option<Bytes> },
-    RejectReoffer { call: CallId32, status: u16 },
-    SendInfo { call: CallId32, content_type: String, body: Bytes },
+    Invite {
+        reference: u64,
+        invite: Invite,
+    },
+    Ring {
+        call: CallId32,
+        status: u16,
+        sdp: Option<Bytes>,
+    },
+    Answer {
+        call: CallId32,
+        sdp: Option<Bytes>,
+    },
+    Acknowledge {
+        call: CallId32,
+        sdp: Option<Bytes>,
+    },
+    Reject {
+        call: CallId32,
+        status: u16,
+        reason: Option<String>,
+        headers: Vec<(String, String)>,
+    },
+    HangUp {
+        call: CallId32,
+        reason: Option<String>,
+    },
+    Reinvite {
+        call: CallId32,
+        sdp: Option<Bytes>,
+    },
+    AnswerReoffer {
+        call: CallId32,
+        sdp: Option<Bytes>,
+    },
+    RejectReoffer {
+        call: CallId32,
+        status: u16,
+    },
+    SendInfo {
+        call: CallId32,
+        content_type: String,
+        body: Bytes,
+    },
 }

@@ -171,13 +171,7 @@ impl UserAgent {
         self.send(now, layer, (Purpose::Info(id), request, target), login).map(drop)
     }
 
-    pub(crate) fn info_done(
-        &mut self,
-        now: Moment,
-        layer: &mut Layer,
-        (id, key): (CallId32, ClientKey),
-        status: u16,
-    ) {
+    pub(crate) fn info_done(&mut self, now: Moment, layer: &mut Layer, (id, key): (CallId32, ClientKey), status: u16) {
         if let Some(attempt) = self.attempts.get_mut(&key) {
             attempt.done = true;
         }

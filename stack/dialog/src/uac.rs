@@ -94,7 +94,8 @@ impl UserAgent {
                 Ok(())
             }
             State::Incoming => {
-                let headers: Vec<_> = reason.map(|reason| ("Reason".to_owned(), reason.to_owned())).into_iter().collect();
+                let headers: Vec<_> =
+                    reason.map(|reason| ("Reason".to_owned(), reason.to_owned())).into_iter().collect();
                 self.reject(now, layer, id, 480, None, &headers)?;
                 Ok(())
             }

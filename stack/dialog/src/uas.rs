@@ -80,13 +80,7 @@ impl UserAgent {
     ///
     /// # Errors
     /// As [`UserAgent::ring`].
-    pub fn answer(
-        &mut self,
-        now: Moment,
-        layer: &mut Layer,
-        id: CallId32,
-        sdp: Option<Bytes>,
-    ) -> Result<(), Refused> {
+    pub fn answer(&mut self, now: Moment, layer: &mut Layer, id: CallId32, sdp: Option<Bytes>) -> Result<(), Refused> {
         let (key, request, flow, tag) = self.waiting(id)?;
         let response = self.dialog_response(&request, &flow, (200, &tag)).header(Header::Accept, SDP);
         let response = with_sdp(response, sdp.as_ref()).build();
@@ -342,13 +336,7 @@ impl UserAgent {
     ///
     /// # Errors
     /// As [`UserAgent::answer_reoffer`].
-    pub fn reject_reoffer(
-        &mut self,
-        now: Moment,
-        layer: &mut Layer,
-        id: CallId32,
-        status: u16,
-    ) -> Result<(), Refused> {
+    pub fn reject_reoffer(&mut self, now: Moment, layer: &mut Layer, id: CallId32, status: u16) -> Result<(), Refused> {
         let (key, request, _, tag) = self.take_reoffer(id)?;
         let status = if (300..700).contains(&status) { status } else { 488 };
         layer.respond(now, key, self.response(&request, status, None, &tag).build());

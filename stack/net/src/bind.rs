@@ -163,7 +163,8 @@ mod tests {
     #[test]
     fn a_taken_port_is_one_sentence_with_what_to_do() {
         for scheme in ["udp", "tcp"] {
-            let first = BoundEndpoint::bind(&[ListenAddress::parse(&format!("{scheme}://127.0.0.1:0")).unwrap()]).unwrap();
+            let first =
+                BoundEndpoint::bind(&[ListenAddress::parse(&format!("{scheme}://127.0.0.1:0")).unwrap()]).unwrap();
             let taken = first.local_addresses()[0];
             let error = BoundEndpoint::bind(&[taken]).err().unwrap();
             assert!(matches!(error, BindError::Taken(_)));

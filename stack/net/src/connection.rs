@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use strowger_sip::{Message, ParseError};
 use strowger_sip::stream::{Frame, Framer};
+use strowger_sip::{Message, ParseError};
 use strowger_transaction::{Flow, FlowId, TransmitId, Transport};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};

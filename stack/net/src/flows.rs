@@ -126,12 +126,7 @@ impl Flows {
         Ok(())
     }
 
-    fn connect(
-        &mut self,
-        key: Key,
-        local: Option<SocketAddr>,
-        first: (TransmitId, Message),
-    ) -> Result<(), ()> {
+    fn connect(&mut self, key: Key, local: Option<SocketAddr>, first: (TransmitId, Message)) -> Result<(), ()> {
         if key.0 != Transport::Tcp {
             return Err(());
         }

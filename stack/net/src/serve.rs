@@ -37,13 +37,8 @@ pub async fn serve<U: TransactionUser>(
     getrandom::fill(&mut key).map_err(io::Error::other)?;
     let (arrivals, arrived) = mpsc::channel(bound.limits.arrivals.max(1));
     let sockets = shutdown.child_token();
-    let shared = Shared {
-        arrivals,
-        limits: bound.limits,
-        counters: bound.counters,
-        tap: bound.tap,
-        shutdown: sockets.clone(),
-    };
+    let shared =
+        Shared { arrivals, limits: bound.limits, counters: bound.counters, tap: bound.tap, shutdown: sockets.clone() };
     let _close_all = sockets.drop_guard();
     let flows = Flows::start(bound.udp, bound.tcp, shared)?;
     let layer = Layer::new(layer_config, Random::from_key(key));
