@@ -57,13 +57,30 @@ pub struct Peer {
     pub certified: Option<(String, String)>,
 }
 
+/// Where the time comes from.
+pub trait Clock: Send + Sync + 'static {
+    /// Monotonic time.
+    fn now(&self) -> Moment;
+    /// Calendar time.
+    fn timestamp(&self) -> Timestamp;
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Moment {
+        SystemClock::now(self)
+    }
+    fn timestamp(&self) -> Timestamp {
+        SystemClock::timestamp(self)
+    }
+}
+
 /// The clearinghouse.
 pub struct Clearinghouse {
     config: ClearinghouseConfig,
     table: Table,
     store: Arc<dyn Store>,
     books: Mutex<Books>,
-    clock: SystemClock,
+    clock: Arc<dyn Clock>,
     authority: Authority,
     signer: Signer,
     verifier: Verifier,
@@ -87,7 +104,16 @@ impl Clearinghouse {
     /// Opens the books: reads the store, proves that the ledger balances, opens accounts of new customers, makes the certificate authority the
     /// first time. Fails with one clear sentence and changes nothing when the configuration is wrong or the books do not balance.
     pub async fn open(config: ClearinghouseConfig, store: Arc<dyn Store>) -> Result<Arc<Clearinghouse>, OpenError> {
-        open::open(config, store).await.map(Arc::new)
+        Self::open_with_clock(config, store, Arc::new(SystemClock::new())).await
+    }
+
+    /// The same with a clock of one's own: a simulation's.
+    pub async fn open_with_clock(
+        config: ClearinghouseConfig,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Clearinghouse>, OpenError> {
+        open::open(config, store, clock).await.map(Arc::new)
     }
 
     /// Answers a message. Every request and indication in it gets one answer, in order; answers among them are ignored.

@@ -2,7 +2,7 @@
 
 use crate::books::{AuditRate, Books, code, opening_id};
 use crate::config::{ClearinghouseConfig, ConfigError};
-use crate::{Clearinghouse, EVENTS_BUFFERED};
+use crate::{Clearinghouse, Clock, EVENTS_BUFFERED};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +12,6 @@ use strowger_enrollment::{Authority, AuthorityError};
 use strowger_ledger::{
     Account, AccountId, AccountKind, Currency, Imbalance, Ledger, Limits, Money, Refusal, Transfer, TransferKind, Why,
 };
-use strowger_net::SystemClock;
 use strowger_routing::Health;
 use strowger_store::{AuthorityRecord, Batch, Contents, Record, Store, StoreError};
 use strowger_token::{KeyError, Signer, Verifier, VerifyingKey};
@@ -55,13 +54,16 @@ pub enum OpenError {
     Randomness,
 }
 
-pub(crate) async fn open(config: ClearinghouseConfig, store: Arc<dyn Store>) -> Result<Clearinghouse, OpenError> {
+pub(crate) async fn open(
+    config: ClearinghouseConfig,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+) -> Result<Clearinghouse, OpenError> {
     let table = config.table()?;
     let reading = Arc::clone(&store);
     let contents = tokio::task::spawn_blocking(move || reading.contents())
         .await
         .map_err(|error| StoreError::Unreadable(error.to_string()))??;
-    let clock = SystemClock::new();
     let now = clock.timestamp();
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(|_| OpenError::Randomness)?;
