@@ -16,6 +16,9 @@ mod description;
 mod parse;
 mod payload;
 
+#[cfg(test)]
+mod tests;
+
 pub use answer::{Capabilities, Negotiated, NoCommonCodec, answer, negotiated, offer};
 pub use description::{AddressType, Connection, Direction, Line, Media, Origin, SessionDescription};
 pub use parse::{Limits, SdpError};

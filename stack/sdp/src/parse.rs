@@ -80,7 +80,8 @@ impl SessionDescription {
         if text.len() > limits.octets {
             return Err(SdpError::TooLong(limits.octets));
         }
-        let mut lines = text.lines().enumerate();
+        // some end the description with an empty line
+        let mut lines = text.trim_end_matches(['\r', '\n']).lines().enumerate();
         if lines.next().map(|(_, first)| first.trim_end()) != Some("v=0") {
             return Err(SdpError::Version);
         }
