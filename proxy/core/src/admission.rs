@@ -36,12 +36,35 @@ impl ProxyCore {
         if !sdp_is_new {
             return self.forward_response(now, layer, id, &message);
         }
-        let phase = if call.media.installed { Phase::Modify } else { Phase::Answer };
         call.media.asked = Some(message.body().to_vec());
         call.media.pending = true;
-        let effect = Effect::Admission { call: call.number, phase, sip: message.as_bytes().clone() };
+        let effect = Effect::Admission { call: call.number, phase: Phase::Answer, sip: message.as_bytes().clone() };
         call.media.held.push((index, message));
         self.effects.push_back(effect);
+    }
+
+    /// A re-INVITE or UPDATE with a new offer: the policy server learns of it before it sees the answer.
+    pub(crate) fn offer_changed(&mut self, number: u64, offer: &Message) {
+        let has_sdp = !offer.body().is_empty() && offer.has_body_of("application/sdp");
+        if let Some(call) = self.calls.get_mut(&number).filter(|call| call.at_policy && has_sdp) {
+            call.media.asked = None;
+            let sip = offer.as_bytes().clone();
+            self.effects.push_back(Effect::Admission { call: number, phase: Phase::Modify, sip });
+        }
+    }
+
+    /// An ACK with SDP answers an offer that came in the 2xx. The ACK itself is not held: the call is up already.
+    pub(crate) fn answered_in_ack(&mut self, number: u64, ack: &Message) {
+        let has_sdp = !ack.body().is_empty() && ack.has_body_of("application/sdp");
+        let new = |call: &&mut crate::call::Call| {
+            call.at_policy && has_sdp && !call.media.pending && call.media.asked.as_deref() != Some(ack.body())
+        };
+        if let Some(call) = self.calls.get_mut(&number).filter(new) {
+            call.media.asked = Some(ack.body().to_vec());
+            call.media.pending = true;
+            let sip = ack.as_bytes().clone();
+            self.effects.push_back(Effect::Admission { call: number, phase: Phase::Answer, sip });
+        }
     }
 
     /// The policy server has decided.
@@ -76,7 +99,14 @@ impl ProxyCore {
                 }
                 self.clear_or_fork(now, layer, number);
             }
-            Phase::Answer | Phase::Modify => {
+            // a new offer inside the call: refused or not, its answer is asked for next, and that decides
+            Phase::Modify => {
+                if verdict == Verdict::Install {
+                    self.effects.push_back(Effect::AdmissionReport { call: number, installed: true });
+                }
+                self.forget_if_over(number);
+            }
+            Phase::Answer => {
                 call.media.pending = false;
                 let held = std::mem::take(&mut call.media.held);
                 let context = call.context;

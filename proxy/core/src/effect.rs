@@ -17,7 +17,7 @@ pub enum Phase {
     Setup,
     /// A response with the SDP answer has come.
     Answer,
-    /// A re-INVITE has changed the media: the message is the one with the new SDP answer.
+    /// A re-INVITE or UPDATE with a new offer has come; its answer is asked for as [`Phase::Answer`].
     Modify,
     /// A BYE has come, or the call has failed after an Install.
     Teardown,

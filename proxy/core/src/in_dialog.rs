@@ -32,23 +32,28 @@ impl ProxyCore {
         let from_caller = call.is_some_and(|(_, from_caller)| from_caller);
         let uri = prepared.forwardable.request_uri().to_owned();
         let forwardable = self.without_our_credentials(&prepared.forwardable);
-        let bye = message.clone();
+        let received = message.clone();
         let context = self.open_context(key, message, flow, forwardable, false);
         self.enqueue(context, vec![vec![Hop { uri, target, destination: None }]]);
         if let (Some((call, _)), Method::Invite | Method::Update) = (call, &method) {
             self.join_context(call, context);
+            self.offer_changed(call, &received);
         }
         self.next_group(now, layer, context);
         if let (Some((call, _)), Method::Bye) = (call, &method) {
             let release = if from_caller { ReleaseSource::Source } else { ReleaseSource::Destination };
-            self.hang_up(now, call, &bye, release);
+            self.hang_up(now, call, &received, release);
         }
     }
 
     /// An ACK for a 2xx: forwarded without state (RFC 3261 §16.11, RFC 6026 §8.6).
     pub(crate) fn ack(&mut self, now: Moment, layer: &mut Layer, message: Message, flow: Flow) {
         let prepared = self.prepare(&message);
-        let known = self.call_of(&message).is_some();
+        let call = self.call_of(&message);
+        if let Some((call, _)) = call {
+            self.answered_in_ack(call, &message);
+        }
+        let known = call.is_some();
         let hops_left = !matches!(message.max_forwards(), Ok(Some(0)) | Err(_));
         let forward = prepared.filter(|prepared| hops_left && (prepared.along_recorded_route || known));
         let Some(prepared) = forward else {
