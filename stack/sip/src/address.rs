@@ -64,10 +64,7 @@ impl<'a> NameAddr<'a> {
     }
 
     fn bare(value: &'a str) -> Result<NameAddr<'a>, HeaderError> {
-        let (uri, params) = match value.find(';') {
-            Some(at) => (&value[..at], &value[at..]),
-            None => (value, ""),
-        };
+        let (uri, params) = text::split_at(value, value.find(';'));
         let uri = text::trim(uri);
         if uri.contains([',', '?']) {
             return Err(HeaderError::Brackets);

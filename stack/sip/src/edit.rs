@@ -228,10 +228,10 @@ impl Edit {
     }
 
     fn replace_line(&mut self, at: usize, value: &str) {
-        let Some(line) = self.lines.get(at) else { return };
+        let Some(line) = self.lines.get_mut(at) else { return };
         let id = line_id(&self.message, line);
         let name = Cow::Owned(line_name(&self.message, line).to_owned());
-        self.lines[at] = Line::New { id, name, value: text::one_line(value) };
+        *line = Line::New { id, name, value: text::one_line(value) };
     }
 
     /// What follows the comma after the first value of a line; `None` when the line holds one value.

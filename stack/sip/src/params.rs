@@ -85,10 +85,7 @@ impl fmt::Display for Params<'_> {
 /// `raw` starts with `;`: the part up to the next `;`, and the rest from that `;` on.
 fn next_part(raw: &str) -> (&str, &str) {
     let body = raw.strip_prefix(';').unwrap_or(raw);
-    match text::find_outside(body, b";") {
-        Some(at) => (&body[..at], &body[at..]),
-        None => (body, ""),
-    }
+    text::split_at(body, text::find_outside(body, b";"))
 }
 
 fn split(part: &str) -> Param<'_> {

@@ -76,7 +76,7 @@ impl<'l> Reader<'l> {
         let head_bytes = self.bytes.slice(..head);
         let text = std::str::from_utf8(&head_bytes).map_err(|_| Kind::NotUtf8)?;
         let start_end = find(text.as_bytes(), b"\r\n").ok_or(Kind::StartLine)?;
-        let start_line = &text[..start_end];
+        let start_line = text.get(..start_end).unwrap_or_default();
         let start_result = self.read_start(start_line);
         let lines_result = self.read_lines(text, start_end + 2);
         start_result?;
@@ -134,7 +134,7 @@ impl<'l> Reader<'l> {
     }
 
     fn read_lines(&mut self, text: &str, mut at: usize) -> Result<(), Kind> {
-        while at < text.len() && !text[at..].starts_with("\r\n") {
+        while text.get(at..).is_some_and(|rest| !rest.is_empty() && !rest.starts_with("\r\n")) {
             let (end, folded) = line_end(text, at)?;
             if end - at > self.limits.header_octets {
                 return Err(Kind::HeaderTooLong(self.limits.header_octets));
@@ -142,7 +142,7 @@ impl<'l> Reader<'l> {
             if self.fields.len() == self.limits.headers {
                 return Err(Kind::TooManyHeaders(self.limits.headers));
             }
-            let line = &text[at..end];
+            let line = text.get(at..end).unwrap_or_default();
             let (name, value) = line.split_once(':').ok_or(Kind::HeaderLine)?;
             let name = name.trim_end_matches([' ', '\t']);
             if !text::is_token(name) {

@@ -49,6 +49,8 @@ pub struct Framer {
     buffer: BytesMut,
     /// Octets already searched for the end of the head.
     searched: usize,
+    /// Where the message whose head is read will end, so that a body that drips in costs one comparison a push.
+    end: Option<usize>,
     /// Octets of CR LF seen since the last frame: four of them are a keep-alive.
     line_ends: usize,
     lost: bool,
@@ -57,7 +59,7 @@ pub struct Framer {
 impl Framer {
     /// A framer for one connection.
     pub fn new(limits: Limits) -> Framer {
-        Framer { limits, buffer: BytesMut::new(), searched: 0, line_ends: 0, lost: false }
+        Framer { limits, buffer: BytesMut::new(), searched: 0, end: None, line_ends: 0, lost: false }
     }
 
     /// Takes octets as they came. Call [`Framer::next`] until it gives `None` before the next push.
@@ -84,15 +86,32 @@ impl Framer {
         if self.skip_line_ends() {
             return Ok(Some(Frame::KeepAlive));
         }
+        let end = match self.end {
+            Some(end) => end,
+            None => match self.find_end()? {
+                Some(end) => end,
+                None => return Ok(None),
+            },
+        };
+        if self.buffer.len() < end {
+            self.end = Some(end);
+            return Ok(None);
+        }
+        self.end = None;
+        self.searched = 0;
+        let bytes = self.buffer.split_to(end).freeze();
+        let message = Message::parse_with(bytes, &self.limits);
+        message.map(|message| Some(Frame::Message(message))).map_err(FramingError::Message)
+    }
+
+    /// Where the first message ends; `None` while its head is not whole.
+    fn find_end(&mut self) -> Result<Option<usize>, FramingError> {
         // three octets back: the empty line may straddle two pushes
         let from = self.searched.saturating_sub(3);
         let unseen = self.buffer.get(from..).unwrap_or_default();
         let Some(head) = parse::head_end(unseen).map(|end| from + end) else {
             self.searched = self.buffer.len();
-            if self.buffer.len() > self.limits.head_octets {
-                return Err(self.lose());
-            }
-            return Ok(None);
+            return if self.buffer.len() > self.limits.head_octets { Err(self.lose()) } else { Ok(None) };
         };
         if head > self.limits.head_octets {
             return Err(self.lose());
@@ -101,18 +120,10 @@ impl Framer {
             Ok(length) => length,
             Err(kind) => return Err(self.lose_with(kind, head)),
         };
-        let Some(end) = head.checked_add(length).filter(|end| *end <= self.limits.message_octets) else {
-            return Err(self.lose_with(ParseErrorKind::MessageTooLong(self.limits.message_octets), head));
-        };
-        if self.buffer.len() < end {
-            self.searched = head - 1;
-            return Ok(None);
+        match head.checked_add(length).filter(|end| *end <= self.limits.message_octets) {
+            Some(end) => Ok(Some(end)),
+            None => Err(self.lose_with(ParseErrorKind::MessageTooLong(self.limits.message_octets), head)),
         }
-        self.searched = 0;
-        let bytes = self.buffer.split_to(end).freeze();
-        Message::parse_with(bytes, &self.limits)
-            .map(|message| Some(Frame::Message(message)))
-            .map_err(FramingError::Message)
     }
 
     /// Drops line ends before a message (§7.5); true when they make a keep-alive.

@@ -75,10 +75,15 @@ pub(crate) fn find_outside(text: &str, stops: &[u8]) -> Option<usize> {
     None
 }
 
+/// The text before a place that `find` or [`find_outside`] gave and the text from it on; all of it and nothing without a place.
+pub(crate) fn split_at(text: &str, at: Option<usize>) -> (&str, &str) {
+    at.and_then(|at| text.split_at_checked(at)).unwrap_or((text, ""))
+}
+
 /// Splits at the first comma outside quotes and brackets: the first value, trimmed, and what follows the comma.
 pub(crate) fn split_comma(list: &str) -> (&str, Option<&str>) {
     match find_outside(list, b",") {
-        Some(at) => (trim(&list[..at]), Some(&list[at + 1..])),
+        Some(at) => (trim(list.get(..at).unwrap_or_default()), list.get(at + 1..)),
         None => (trim(list), None),
     }
 }

@@ -138,10 +138,7 @@ impl<'a> Uri<'a> {
             Some((rest, headers)) => (rest, Some(headers)),
             None => (rest, None),
         };
-        let (sent_by, params) = match rest.find(';') {
-            Some(at) => (&rest[..at], &rest[at..]),
-            None => (rest, ""),
-        };
+        let (sent_by, params) = text::split_at(rest, rest.find(';'));
         let (host, port) = host_port(sent_by, false).ok_or(UriError::Host)?;
         check_params(params, |octet| is_unreserved(octet) || b"[]/:&+$%".contains(&octet))?;
         if let Some(headers) = headers {
@@ -151,10 +148,7 @@ impl<'a> Uri<'a> {
     }
 
     fn parse_tel(whole: &'a str, rest: &'a str) -> Result<Uri<'a>, UriError> {
-        let (number, params) = match rest.find(';') {
-            Some(at) => (&rest[..at], &rest[at..]),
-            None => (rest, ""),
-        };
+        let (number, params) = text::split_at(rest, rest.find(';'));
         check_params(params, |octet| is_unreserved(octet) || b"[]/:&+$%".contains(&octet))?;
         let uri = Uri {
             scheme: Scheme::Tel,
@@ -441,8 +435,9 @@ fn normalize(text: &str) -> Cow<'_, str> {
     let mut normal = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('%') {
-        normal.push_str(&rest[..at]);
-        let escape = rest.get(at..at + 3).unwrap_or(&rest[at..]);
+        let (plain, from_escape) = text::split_at(rest, Some(at));
+        normal.push_str(plain);
+        let escape = from_escape.get(..3).unwrap_or(from_escape);
         match escape.as_bytes() {
             [_, high, low] => match hex_octet(*high, *low) {
                 Some(octet) if is_unreserved(octet) => normal.push(char::from(octet)),

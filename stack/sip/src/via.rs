@@ -40,10 +40,7 @@ impl<'a> Via<'a> {
         if !text::is_token(protocol) || !text::is_token(version) || !text::is_token(transport) {
             return Err(HeaderError::Via);
         }
-        let (sent_by, params) = match rest.find(';') {
-            Some(at) => (&rest[..at], &rest[at..]),
-            None => (rest, ""),
-        };
+        let (sent_by, params) = text::split_at(rest, rest.find(';'));
         let (host, port) = host_port(text::trim(sent_by), true).ok_or(HeaderError::Via)?;
         Ok(Via { protocol, version, transport, host, port, params: Params::parse(params)? })
     }

@@ -74,7 +74,7 @@ fn split_comma(list: &str) -> (&str, Option<&str>) {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
             b'"' => quoted = !quoted,
-            b',' if !quoted => return (text::trim(&list[..index]), Some(&list[index + 1..])),
+            b',' if !quoted => return (text::trim(list.get(..index).unwrap_or_default()), list.get(index + 1..)),
             _ => {}
         }
     }
