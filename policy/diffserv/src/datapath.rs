@@ -159,6 +159,15 @@ impl DropCounters {
         self.0[reason as usize]
     }
 
+    /// Both together.
+    #[must_use]
+    pub fn plus(mut self, other: DropCounters) -> DropCounters {
+        for (to, from) in self.0.iter_mut().zip(other.0) {
+            *to += from;
+        }
+        self
+    }
+
     /// Packets dropped for any reason.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
