@@ -122,14 +122,19 @@ impl Matcher {
             return Disposition::TooMany;
         }
         open.seen.insert(report.key.clone());
-        // an end can only speak for itself: what it says of the other end is evidence, and pairs with nothing
-        let speaks_for_itself = match report.key.role {
-            Role::Source => is_source,
-            Role::Destination => is_candidate,
-            Role::Other => false,
+        // An end can only speak for itself: what it says of the other end is evidence, and pairs with nothing. A calling device that says
+        // it is the gateway still speaks of a call that it pays for (OSP Toolkit does so after it has validated its own token): where it
+        // says nothing else, that counts as its word.
+        let end = match report.key.role {
+            Role::Source if is_source => Some(Role::Source),
+            Role::Destination if is_candidate => Some(Role::Destination),
+            Role::Destination if is_source && open.attempts.iter().all(|attempt| attempt.source_report.is_none()) => {
+                Some(Role::Source)
+            }
+            _ => None,
         };
-        if report.key.state == ReportState::Stop && speaks_for_itself {
-            open.take(report, reporter);
+        if let Some(end) = end.filter(|_| report.key.state == ReportState::Stop) {
+            open.take(end, report, reporter);
             self.settle(now, transaction);
         }
         Disposition::Taken
@@ -215,8 +220,8 @@ impl Open {
     }
 
     /// Puts a stop report to its attempt.
-    fn take(&mut self, report: Report, reporter: Party) {
-        match report.key.role {
+    fn take(&mut self, end: Role, report: Report, reporter: Party) {
+        match end {
             Role::Source => {
                 self.total_attempts = report.total_attempts.or(self.total_attempts);
                 let destination = self.named_by(&report);
@@ -333,5 +338,4 @@ fn rated(rule: DurationRule, source: Option<u64>, destination: Option<u64>) -> u
 }
 
 #[cfg(test)]
-#[path = "matcher_tests.rs"]
 mod tests;

@@ -506,5 +506,4 @@ fn plus(balance: i64, change: i64) -> Result<i64, Why> {
 }
 
 #[cfg(test)]
-#[path = "ledger_tests.rs"]
 mod tests;

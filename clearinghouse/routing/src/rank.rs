@@ -203,5 +203,4 @@ fn bare(address: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "rank_tests.rs"]
 mod tests;

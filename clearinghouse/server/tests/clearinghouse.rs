@@ -1,5 +1,6 @@
 //! Calls through a real socket to a real store. Would catch: money that moves wrongly or twice, an answer clients in the field refuse, a call
 //! lost by a restart, a token that does not fit its call.
+#![allow(clippy::unwrap_used)] // tests: helpers outside #[test] functions too
 
 mod harness;
 

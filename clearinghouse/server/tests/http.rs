@@ -1,4 +1,5 @@
 //! HTTP as such. Would catch: an answer that the OSP Toolkit refuses, a connection that a bad client keeps, a body without end.
+#![allow(clippy::unwrap_used)] // tests: helpers outside #[test] functions too
 
 mod harness;
 

@@ -1,4 +1,5 @@
 //! Would catch: an answer before the disk, half a group after `kill -9`, a record that reads back differently, a newer file opened as an older one.
+#![allow(clippy::unwrap_used)] // tests: helpers outside #[test] functions too
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
 //! A clearinghouse on a free port with a store in a temporary folder and a clock that stands still.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};

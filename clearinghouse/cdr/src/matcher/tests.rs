@@ -172,12 +172,27 @@ fn more_time_moves_the_end() {
 fn strangers_and_false_roles_move_nothing() {
     let mut matcher = matcher();
     assert_eq!(matcher.handle(at(1), report(Role::Destination, "stranger", 0, 60, 16)), Disposition::NotAParty);
-    // the caller's device speaking as the gateway: kept, but no pair
-    assert_eq!(matcher.handle(at(1), report(Role::Destination, "proxy", 1, 60, 16)), Disposition::Taken);
+    // a gateway speaking as the caller: kept, but no pair
     assert_eq!(matcher.handle(at(1), report(Role::Source, "g1", 1, 60, 16)), Disposition::Taken);
     assert_eq!(matcher.next_deadline(), Some(at(4000)));
     let unknown = Report { key: ReportKey { transaction: 8, ..source(1, 1, 1, 16).key }, ..source(1, 1, 1, 16) };
     assert_eq!(matcher.handle(at(1), unknown), Disposition::Unknown);
+}
+
+#[test]
+fn a_caller_that_says_it_is_the_gateway_still_pays() {
+    let mut matcher = matcher();
+    matcher.handle(at(1), report(Role::Destination, "proxy", 1, 60, 16));
+    matcher.timeout(at(31));
+    let cdr = matcher.poll_output().unwrap();
+    assert_eq!((cdr.state, cdr.source_seconds, cdr.destination_seconds), (CdrState::OneSided, Some(60), None));
+    // after its word as the caller it is evidence alone
+    let mut matcher = self::matcher();
+    matcher.handle(at(1), source(1, 2, 0, 34));
+    matcher.handle(at(1), report(Role::Destination, "proxy", 1, 60, 16));
+    matcher.handle(at(1), source(2, 2, 0, 17));
+    matcher.timeout(at(3));
+    assert_eq!(matcher.poll_output().unwrap().rated_seconds, 0);
 }
 
 #[test]
