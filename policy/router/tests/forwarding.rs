@@ -199,44 +199,74 @@ fn media_like_traffic_crosses_both_ways_without_loss_and_is_recorded() {
     }
 }
 
+/// A raw ICMP socket in host A: sends questions, hears every answer as (type, code).
+struct Icmp(UdpSocket);
+
+impl Icmp {
+    fn open(bench: &Bench) -> Self {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+        let open = || socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Icmp).unwrap();
+        let socket = UdpSocket::from(bench.topology.within("a", open).unwrap());
+        socket.set_read_timeout(Some(Duration::from_secs(6))).unwrap();
+        Self(socket)
+    }
+
+    fn ask_echo(&self, to: [u8; 4]) {
+        let mut question = [8, 0, 0, 0, 0x12, 0x34, 0, 1, 9, 9];
+        let sum = strowger_packet::frames::internet_checksum(&question);
+        question[2..4].copy_from_slice(&sum.to_be_bytes());
+        self.0.send_to(&question, SocketAddr::from((to, 0))).unwrap();
+    }
+
+    /// Who answered, with the type and code.
+    fn hear(&self) -> (std::net::IpAddr, u8, u8) {
+        let mut octets = [0; 200];
+        let (length, from) = self.0.recv_from(&mut octets).unwrap();
+        assert!(length >= 28);
+        (from.ip(), octets[20], octets[21])
+    }
+}
+
 #[test]
 fn the_router_answers_for_itself_and_counts_what_it_cannot_carry() {
     for tier in tiers("errors") {
         let bench = bench(tier);
-        // echo to the router, to the far host, and one hop too few (IP options and error queues are ping's business)
-        let ping = |arguments: &'static [&'static str]| {
-            let run = || std::process::Command::new("ping").args(arguments).output();
-            bench
-                .topology
-                .within("a", run)
-                .unwrap()
-                .ok()
-                .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
-        };
-        match ping(&["-n", "-c", "1", "-W", "3", "10.77.1.1"]) {
-            None => eprintln!("no ping command: echo and time exceeded were not tried"),
-            Some(said) => {
-                assert!(said.contains(" 1 received"), "{said}");
-                let far = ping(&["-n", "-c", "1", "-W", "3", "10.77.2.2"]).unwrap();
-                assert!(far.contains(" 1 received") && far.contains("ttl=63"), "{far}");
-                let short = ping(&["-n", "-c", "1", "-W", "3", "-t", "1", "10.77.2.2"]).unwrap();
-                assert!(short.to_lowercase().contains("exceeded"), "{short}");
-                assert!(bench.router.counters().unwrap().drops_of(DropKind::HopsExceeded) >= 1);
-            }
-        }
-        let (a, _b) = bench.sockets(4000);
-        let no_route = SocketAddr::from(([10, 200, 0, 1], 9));
-        a.send_to(&[0; 20], no_route).unwrap();
-        // a next hop that is not there: the packet waits, then is given up, and its sender hears of it
-        a.connect(SocketAddr::from(([10, 99, 0, 1], 9))).unwrap();
-        a.set_read_timeout(Some(Duration::from_secs(6))).unwrap();
-        let sent = a.send(&[0; 20]);
-        let heard = sent.and_then(|_| a.recv(&mut [0; 20])).unwrap_err();
-        assert!(matches!(heard.raw_os_error(), Some(libc_errno) if [101, 111, 113].contains(&libc_errno)), "{heard}");
+        let icmp = Icmp::open(&bench);
+        let near = [10, 77, 1, 1];
+        icmp.ask_echo(near);
+        assert_eq!(icmp.hear(), (near.into(), 0, 0), "the router itself");
+        icmp.ask_echo([10, 77, 2, 1]);
+        assert_eq!(icmp.hear(), ([10, 77, 2, 1].into(), 0, 0), "its far side");
+        icmp.ask_echo(B.octets());
+        assert_eq!(icmp.hear(), (B.into(), 0, 0), "the far host");
+        let (a, mut b) = bench.sockets(4000);
+        a.set_ttl(1).unwrap();
+        a.send_to(&[0; 20], (B, 4000)).unwrap();
+        assert_eq!(icmp.hear(), (near.into(), 11, 0), "one hop is not enough");
+        a.set_ttl(2).unwrap();
+        a.send_to(&[7; 20], (B, 4000)).unwrap();
+        assert_eq!(collect(&mut b, 1), [(7, 0)], "two are");
+        a.send_to(&[0; 20], SocketAddr::from(([10, 200, 0, 1], 9))).unwrap();
+        assert_eq!(icmp.hear(), (near.into(), 3, 0), "no route");
+        // a next hop that is not there: the packet waits, is given up after three requests, and its sender hears of it
+        a.send_to(&[0; 20], SocketAddr::from(([10, 99, 0, 1], 9))).unwrap();
+        assert_eq!(icmp.hear(), (near.into(), 3, 1));
         let counters = bench.router.counters().unwrap();
-        assert_eq!(counters.drops_of(DropKind::NoRoute), 1);
-        assert!(counters.drops_of(DropKind::Unresolved) >= 1, "{counters:?}");
+        for kind in [DropKind::HopsExceeded, DropKind::NoRoute, DropKind::Unresolved] {
+            assert_eq!(counters.drops_of(kind), 1, "{kind:?} {counters:?}");
+        }
         assert_eq!(counters.drops_of(DropKind::Checksum), 0);
+    }
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_one_clear_sentence() {
+    for tier in tiers("missing interface") {
+        let topology = topology();
+        let mut config = config(&topology, tier);
+        config.interfaces[1].name = "r9".into();
+        let error = Router::start(config).unwrap_err().to_string();
+        assert!(error.contains("`r9`"), "{error}");
     }
 }
 
