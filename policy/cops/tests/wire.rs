@@ -1,6 +1,8 @@
 //! The wire format against bytes written from RFC 2748, and against arbitrary bytes. Would catch: a wrong length, padding or
 //! C-Type, an accepted malformed message, a panic on a peer's bytes, an error answer with the wrong code.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may stop
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use strowger_cops::sip::{DecisionData, Phase};

@@ -248,3 +248,64 @@ pub fn flows(offer: &Session, answer: &Session, settings: &FlowSettings) -> Resu
     let [there, back] = kbps;
     Ok(Agreed { flows, kbps: there.max(back) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(media: &str) -> Session {
+        let text = format!("v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n{media}");
+        Session::parse(text.as_bytes()).unwrap()
+    }
+
+    fn rates(offer: &str, answer: &str) -> Vec<u32> {
+        let agreed = flows(&session(offer), &session(answer), &FlowSettings::default()).unwrap();
+        agreed.flows.iter().map(|flow| flow.rate_kbps).collect()
+    }
+
+    #[test]
+    fn rates_count_headers_packet_time_and_slack() {
+        let plain = "m=audio 4000 RTP/AVP 0\r\n";
+        // 200 octets 50 times a second and a tenth; in 10 ms packets the headers weigh twice.
+        assert_eq!(rates(plain, plain), [88, 88]);
+        assert_eq!(rates(plain, "m=audio 5000 RTP/AVP 0\r\na=ptime:10\r\n"), [106, 88]);
+        assert_eq!(rates(plain, "m=audio 5000 RTP/AVP 18\r\n"), [27, 27]);
+        // An IPv6 header is 20 octets longer.
+        let v6 = "m=audio 5000 RTP/AVP 0\r\nc=IN IP6 2001:db8::1\r\n";
+        assert_eq!(rates(v6, v6), [97, 97]);
+        // Unknown codecs go by their stated bandwidth, or by the policy.
+        let video = "m=video 6000 RTP/AVP 96\r\nb=AS:500\r\na=rtpmap:96 VP8/90000\r\n";
+        assert!(rates(video, video)[0] > 550);
+    }
+
+    #[test]
+    fn only_used_directions_and_streams_have_flows() {
+        let plain = "m=audio 4000 RTP/AVP 0\r\n";
+        assert_eq!(rates(plain, "m=audio 5000 RTP/AVP 0\r\na=recvonly\r\n").len(), 1);
+        assert_eq!(rates("m=audio 4000 RTP/AVP 0\r\na=inactive\r\n", plain).len(), 0);
+        assert_eq!(rates(plain, "m=audio 0 RTP/AVP 0\r\n").len(), 0);
+        assert_eq!(rates(plain, "m=audio 5000 RTP/AVP 0\r\nc=IN IP4 0.0.0.0\r\n").len(), 0);
+    }
+
+    #[test]
+    fn answers_that_do_not_fit_are_named() {
+        let audio = session("m=audio 4000 RTP/AVP 0\r\n");
+        let fail = |answer: &str| flows(&audio, &session(answer), &FlowSettings::default()).unwrap_err();
+        assert_eq!(fail(""), MediaError::Mismatch);
+        assert_eq!(fail("m=video 4000 RTP/AVP 96\r\n"), MediaError::Mismatch);
+        assert_eq!(fail("m=audio 4000 RTP/AVP 0\r\nc=IN IP6 2001:db8::1\r\n"), MediaError::Family);
+        assert_eq!(fail("m=audio 4000 RTP/AVP 0\r\nc=IN IP4 media.example.test\r\n"), MediaError::Address);
+    }
+
+    #[test]
+    fn streams_just_inside_and_just_outside() {
+        let text = |count| {
+            format!(
+                "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n{}",
+                "m=audio 4000 RTP/AVP 0\r\n".repeat(count)
+            )
+        };
+        assert!(Session::parse(text(STREAMS_MAX).as_bytes()).is_ok());
+        assert!(Session::parse(text(STREAMS_MAX + 1).as_bytes()).is_err());
+    }
+}

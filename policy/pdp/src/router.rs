@@ -52,10 +52,10 @@ impl Pdp {
         match message.op {
             Op::Request => self.router_request(now, id, pep_id, message),
             Op::ReportState => self.router_report(now, id, pep_id, message),
-            Op::DeleteRequestState => {
-                if self.routers.get(pep_id).is_some_and(|router| Some(&router.handle) == message.handle()) {
-                    self.router_lost(now, id, pep_id);
-                }
+            Op::DeleteRequestState
+                if self.routers.get(pep_id).is_some_and(|router| Some(&router.handle) == message.handle()) =>
+            {
+                self.router_lost(now, id, pep_id);
             }
             _ => {}
         }

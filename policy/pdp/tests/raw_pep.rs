@@ -1,6 +1,8 @@
 //! The decision point against a PEP that is nothing but bytes written from RFC 2748 and RFC 3084. Would catch: a missing or
 //! doubled answer, an answer to what deserves none, state left behind, a decision before the reports are in.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may stop
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,7 +54,7 @@ impl Bench {
     }
 
     fn wait(&mut self, milliseconds: u64) -> Vec<(ConnectionId, Message)> {
-        self.now = self.now + Duration::from_millis(milliseconds);
+        self.now += Duration::from_millis(milliseconds);
         self.pdp.timeout(self.now);
         self.drain()
     }

@@ -1,6 +1,8 @@
 //! Both PEPs against a decision point that is nothing but bytes. Would catch: a decision without its one report, reports out of
 //! order, a failed decision that leaves traces, keep-alives outside their window, a client that does not go to its backup.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may stop
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -199,7 +201,7 @@ fn synchronize_unknown_handles_and_malformed_decisions() {
     wire.extend_from_slice(&handle);
     let sent = router.raw(&wire);
     assert_eq!((sent[0].op, sent[0].reason().unwrap().code), (Op::DeleteRequestState, ReasonCode::MalformedDecision));
-    router.now = router.now + Duration::from_secs(5);
+    router.now += Duration::from_secs(5);
     router.pep.timeout(router.now);
     let sent = router.drain();
     assert_eq!(sent[0].op, Op::Request);

@@ -120,8 +120,8 @@ fn decode_one(s_num: u8, s_type: u8, contents: &[u8], last_prid: Option<&Oid>) -
         return Err(unknown(s_num, s_type));
     }
     Ok(match s_num {
-        1 => NamedObject::Prid(ber::decode_oid(contents).map_err(|error| global(error))?),
-        2 => NamedObject::PrefixPrid(ber::decode_oid(contents).map_err(|error| global(error))?),
+        1 => NamedObject::Prid(ber::decode_oid(contents).map_err(global)?),
+        2 => NamedObject::PrefixPrid(ber::decode_oid(contents).map_err(global)?),
         3 => NamedObject::Epd(epd(contents, last_prid)?),
         4 | 5 => {
             let &[a, b, c, d] = contents else {
@@ -134,7 +134,7 @@ fn decode_one(s_num: u8, s_type: u8, contents: &[u8], last_prid: Option<&Oid>) -
                 NamedObject::ClassError { code, sub_code }
             }
         }
-        6 => NamedObject::ErrorPrid(ber::decode_oid(contents).map_err(|error| global(error))?),
+        6 => NamedObject::ErrorPrid(ber::decode_oid(contents).map_err(global)?),
         _ => return Err(unknown(s_num, s_type)),
     })
 }
