@@ -2,6 +2,8 @@
 //! damaged, a mark on the wrong flow or left behind after removal, ECN bits touched, a policer that lets too much through,
 //! ARP, hops and ICMP gone wrong. Needs root; without, each test says that it did not run and why.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
+
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

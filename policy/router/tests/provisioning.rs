@@ -1,6 +1,8 @@
 //! COPS-PR decisions, as bytes, through the PEP machine and the PIB sink into a router's tables. Catches: a flow that the
 //! policy server installed but the router does not have, or still has after removal; a refusal without the row at fault.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
+
 use bytes::Bytes;
 use strowger_clock::{Moment, Random};
 use strowger_cops::*;

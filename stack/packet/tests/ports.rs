@@ -1,6 +1,8 @@
 //! Real frames over a veth pair, on both tiers. Catches: a buffer that is lost or handed out twice, a mark or an octet
 //! changed on the way, a tier that holds a frame back, a program left on an interface. Needs root; says so without.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
