@@ -48,8 +48,8 @@ impl Default for Limits {
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// What an endpoint did since it was bound; read from anywhere, written by the endpoint. `connections_open` is a
-        /// gauge, everything else only grows.
+        /// What an endpoint did since it was bound; read from anywhere, written by the endpoint. `connections_open`,
+        /// `client_transactions`, `server_transactions` and `transaction_timers` are gauges, everything else only grows.
         #[derive(Debug, Default)]
         pub struct Counters { $($(#[doc = $doc])+ pub $name: Count,)+ }
 
@@ -89,6 +89,12 @@ counters! {
     framing_lost,
     /// Messages that could not be sent: error, limit, or no listener of the transport.
     send_failures,
+    /// Client transactions of the layer now.
+    client_transactions,
+    /// Server transactions of the layer now.
+    server_transactions,
+    /// Timers of the layer that run now.
+    transaction_timers,
     /// ICMP errors that came back for datagrams (RFC 3261 §18.4).
     icmp_errors,
 }
@@ -104,6 +110,9 @@ impl Count {
     }
     pub(crate) fn one(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+    pub(crate) fn set(&self, value: usize) {
+        self.0.store(value as u64, Ordering::Relaxed);
     }
     pub(crate) fn less(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! The task that owns the machines.
 
 use std::io;
+use std::sync::Arc;
 
 use strowger_clock::Moment;
 use strowger_clock::Random;
@@ -12,6 +13,7 @@ use crate::bind::BoundEndpoint;
 use crate::clock::SystemClock;
 use crate::connection::{Arrival, Shared};
 use crate::flows::Flows;
+use crate::limits::Counters;
 
 /// Arrivals handled before the user's inputs and timers get a turn.
 const BATCH: usize = 64;
@@ -40,9 +42,10 @@ pub async fn serve<U: TransactionUser>(
     let shared =
         Shared { arrivals, limits: bound.limits, counters: bound.counters, tap: bound.tap, shutdown: sockets.clone() };
     let _close_all = sockets.drop_guard();
+    let counters = Arc::clone(&shared.counters);
     let flows = Flows::start(bound.udp, bound.tcp, shared)?;
     let layer = Layer::new(layer_config, Random::from_key(key));
-    Shard { clock: SystemClock::new(), layer, user, flows, effects }.run(arrived, inputs, shutdown).await;
+    Shard { clock: SystemClock::new(), layer, user, flows, effects, counters }.run(arrived, inputs, shutdown).await;
     Ok(())
 }
 
@@ -52,6 +55,7 @@ struct Shard<U, F> {
     user: U,
     flows: Flows,
     effects: F,
+    counters: Arc<Counters>,
 }
 
 impl<U: TransactionUser, F: FnMut(U::Effect) + Send> Shard<U, F> {
@@ -95,6 +99,7 @@ impl<U: TransactionUser, F: FnMut(U::Effect) + Send> Shard<U, F> {
                 }
             }
             self.expire();
+            self.show();
         }
     }
 
@@ -123,6 +128,13 @@ impl<U: TransactionUser, F: FnMut(U::Effect) + Send> Shard<U, F> {
             self.user.timeout(now, &mut self.layer);
             self.drain(now);
         }
+    }
+
+    fn show(&self) {
+        let gauge = self.layer.gauge();
+        self.counters.client_transactions.set(gauge.client);
+        self.counters.server_transactions.set(gauge.server);
+        self.counters.transaction_timers.set(gauge.timers);
     }
 
     /// Carries every output to where it belongs until the machines have none left.
