@@ -91,7 +91,7 @@ impl Inner {
         (reference, received)
     }
 
-    pub(crate) fn from_header(&self) -> String {
+    pub(crate) fn own_address(&self) -> String {
         match &self.config.display_name {
             Some(name) => format!("{} <{}>", strowger_sip::quote(name), self.config.aor),
             None => format!("<{}>", self.config.aor),
@@ -366,7 +366,7 @@ pub(crate) fn invite(inner: &Inner, uri: &str, target: Target, sdp: bytes::Bytes
     Invite {
         uri: uri.to_owned(),
         to: None,
-        from: inner.from_header(),
+        from: inner.own_address(),
         target,
         route: Vec::new(),
         sdp: Some(sdp),

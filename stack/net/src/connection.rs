@@ -111,7 +111,7 @@ where
         close: close.clone(),
     };
     let (read_half, write_half) = tokio::io::split(stream);
-    let reading = Reading { flow: flow.clone(), shared: shared.clone(), writer: writer.clone(), close: close.clone() };
+    let reading = Reading { flow, shared: shared.clone(), writer: writer.clone(), close: close.clone() };
     let writing =
         Writing { flow: flow.id, shared, waiting, queued_bytes: Arc::clone(&writer.queued_bytes), close, permit };
     let run = move || {
@@ -207,7 +207,7 @@ impl Reading {
             Frame::Message(message) => {
                 self.shared.counters.messages_in.one();
                 self.shared.saw(Direction::In, &message, &self.flow);
-                self.shared.arrivals.send(Arrival::Message(message, self.flow.clone())).await.is_ok()
+                self.shared.arrivals.send(Arrival::Message(message, self.flow)).await.is_ok()
             }
         }
     }

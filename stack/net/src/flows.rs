@@ -95,10 +95,8 @@ impl Flows {
 
     fn send_connected(&mut self, id: TransmitId, message: Message, target: &Target) -> Result<(), ()> {
         // the flow it is meant for; when that is gone a request goes to its peer's address, a response to where §18.2.2 says
-        if let Some(flow) = target.flow {
-            if self.connections.contains_key(&flow) {
-                return self.send_on(flow, id, &message);
-            }
+        if let Some(flow) = target.flow.filter(|flow| self.connections.contains_key(flow)) {
+            return self.send_on(flow, id, &message);
         }
         let address = match (target.flow, message.is_request()) {
             (Some(_), false) => response_address(&message, target),

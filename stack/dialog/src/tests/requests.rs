@@ -46,7 +46,8 @@ fn what_is_not_understood_is_answered_as_the_rfc_says() {
     assert_eq!(options.status(), Some(200));
     assert!(options.header(Header::Allow).unwrap().contains("INVITE"));
     assert!(options.to().unwrap().tag().is_some());
-    let cases: [(Method, &[(Header, &str)], u16); 7] = [
+    type Case<'a> = (Method, &'a [(Header, &'a str)], u16);
+    let cases: [Case<'_>; 7] = [
         (Method::Other("FETCH".into()), &[], 501),
         (Method::Subscribe, &[], 405),
         (Method::Options, &[(Header::Require, "100rel, foo")], 420),
