@@ -9,6 +9,7 @@
 mod config;
 mod events;
 mod gateway;
+pub mod media;
 
 pub use config::{AuthoritySource, GatewayConfig, TrunkSettings};
 pub use events::GatewayEvent;

@@ -363,7 +363,7 @@ impl Exchange {
         let Some(charging) = line.charging.as_mut().filter(|charging| charging.next <= now) else { return };
         charging.number += 1;
         charging.charged_ms += u64::from(tariff.interval_ms);
-        charging.next = charging.next + Duration::from_millis(u64::from(tariff.interval_ms.max(100)));
+        charging.next += Duration::from_millis(u64::from(tariff.interval_ms.max(100)));
         let setup = if charging.number == 1 { tariff.setup_micros } else { 0 };
         let message = Charge::Interval {
             currency: tariff.currency,

@@ -281,7 +281,7 @@ impl TrunkGroup {
 
     /// Circuits this end controls in a dual seizure (Q.764 §2.9.1.4): the even codes for the higher point code.
     pub(crate) fn controls(&self, circuit: Circuit) -> bool {
-        let even = self.config.cic(circuit.timeslot()).value() % 2 == 0;
+        let even = self.config.cic(circuit.timeslot()).value().is_multiple_of(2);
         even == (self.config.own > self.config.peer)
     }
 

@@ -80,7 +80,7 @@ impl World {
                 self.span.bearer(circuit, &out, &mut back);
                 heard.extend(back);
             }
-            self.now = self.now + Duration::from_millis(BLOCK_MS);
+            self.now += Duration::from_millis(BLOCK_MS);
             self.gateway.timeout(self.now);
             self.span.timeout(self.now);
             self.settle();
@@ -393,7 +393,7 @@ proptest! {
             bytes.push(kind);
             bytes.extend(body);
             world.gateway.received(world.now, &bytes);
-            world.now = world.now + Duration::from_secs(seconds);
+            world.now += Duration::from_secs(seconds);
             world.gateway.timeout(world.now);
             world.span.timeout(world.now);
             // what the group makes of it the exchange must survive too
