@@ -38,8 +38,6 @@ pub struct Config {
     pub no_answer: Duration,
     /// Longest wait for the media driver to open or close a port.
     pub media_timeout: Duration,
-    /// Longest wait for the answer in the ACK when our 200 held the offer; the call is hung up then.
-    pub acknowledge_timeout: Duration,
     /// A fault switch for tests: every INVITE is answered with this status.
     pub refuse_all: Option<u16>,
     /// Base timers, the same as the transaction layer's.
@@ -65,7 +63,6 @@ impl Config {
             authorities: None,
             no_answer: Duration::from_secs(120),
             media_timeout: Duration::from_secs(2),
-            acknowledge_timeout: Duration::from_secs(32),
             refuse_all: None,
             timing: Timing::default(),
             wall,

@@ -24,11 +24,13 @@ pub struct Counters {
     /// Signal units from the exchange that could not be read or did not fit.
     pub msus_dropped: u64,
     /// Refused INVITEs by reason.
-    refused: [u64; RefusalReason::ALL.len()],
+    pub(crate) refused: [u64; RefusalReason::ALL.len()],
     /// Gauge: calls now.
     pub calls_now: usize,
     /// Gauge: circuits in use now.
     pub circuits_now: usize,
+    /// Gauge: circuits that a call could take now.
+    pub circuits_idle: usize,
     /// Gauge: dialogs of the user agent now.
     pub dialogs_now: usize,
     /// Gauge: used tokens remembered now.

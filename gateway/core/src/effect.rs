@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use strowger_clock::Timestamp;
 use strowger_isup::{Cause, Charge};
 use strowger_sdp::Direction;
+use strowger_trunk::Circuit;
 
 use crate::call::CallSummary;
 use crate::config::{Config, Limits};
@@ -122,8 +123,8 @@ pub enum Effect {
     BridgeMedia {
         /// The call.
         call: CallNumber,
-        /// Circuit identification code.
-        circuit: u16,
+        /// Whose bearer.
+        circuit: Circuit,
         /// The agreed stream; `None` while the caller's description is not known.
         stream: Option<Stream>,
         /// Whether the call is answered: only then the caller's speech goes into the circuit and silence counts as idle.
