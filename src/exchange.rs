@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use strowger_clearinghouse_client::ClientIdentity;
 use strowger_clearinghouse_server::{BoundHttp, Clearinghouse};
 use strowger_cops::CLIENT_TYPE_PROVISIONING;
-use strowger_gateway_server::{BoundGateway, Gateway, GatewayConfig, GatewayHandle};
+use strowger_gateway_server::{BoundGateway, Gateway, GatewayConfig, GatewayEvent, GatewayHandle};
 use strowger_packet::pcapng::SharedWriter;
 use strowger_pdp::Event as PolicyEvent;
 use strowger_pep::{Capabilities, ConfigurationConfig, ConfigurationEvent, LinkConfig, RoleInterface};
@@ -25,6 +25,8 @@ use crate::config::{Edge, File, GatewaySection, ProxySection, RouterSection};
 use crate::config::complete::{listen_addresses, socket_address};
 use crate::gauges;
 
+/// How long gateways are waited for before `ready` is said.
+const AUTHORITY_WAIT: Duration = Duration::from_secs(3);
 /// How long running calls get to end after SIGTERM.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
@@ -50,8 +52,10 @@ pub struct Exchange {
     pub clearinghouse: Option<Arc<Clearinghouse>>,
     /// The proxy, if it runs here.
     pub proxy: Option<ProxyHandle>,
-    /// The gateways that run here.
-    pub gateways: Vec<GatewayHandle>,
+    /// The gateways that run here, by device.
+    pub gateways: Vec<(String, GatewayHandle)>,
+    /// Gateways that take no calls yet because no clearinghouse has given them its key.
+    pub unready: Vec<String>,
     /// The router, if it runs here.
     pub router: Option<RouterHandle>,
     /// Cancelled when something ends by itself.
@@ -98,12 +102,12 @@ impl Exchange {
             }
             None => None,
         };
-        let mut gateways: Vec<BoundGateway> = Vec::new();
+        let mut gateways: Vec<(String, BoundGateway)> = Vec::new();
         for section in file.gateway.iter().filter(|_| wants("gateway")) {
             let bound = Gateway::bind(gateway_config(section, options.capture.clone())?)?;
             let name = &section.device;
             addresses.extend(bound.local_addresses().iter().map(|address| format!("gateway {address} ({name})")));
-            gateways.push(bound);
+            gateways.push((name.clone(), bound));
         }
         let console = match file.console.as_ref().filter(|_| wants("console")) {
             Some(section) => {
@@ -133,6 +137,7 @@ impl Exchange {
             clearinghouse: None,
             proxy: None,
             gateways: Vec::new(),
+            unready: Vec::new(),
             router: None,
             shutdown: shutdown.clone(),
             tasks: tasks.clone(),
@@ -176,8 +181,11 @@ impl Exchange {
                 ));
             }
         }
-        for bound in gateways {
-            running.gateways.push(bound.handle());
+        let mut waiting = Vec::new();
+        for (name, bound) in gateways {
+            let handle = bound.handle();
+            waiting.push((name.clone(), handle.subscribe()));
+            running.gateways.push((name, handle));
             tasks.spawn(ends_all(bound.serve(shutdown.clone()), shutdown.clone(), "gateway"));
         }
         if let Some(bound) = proxy {
@@ -190,12 +198,28 @@ impl Exchange {
         }
         tasks.close();
         house_tasks.close();
+        // "ready" should mean that calls are taken; a clearinghouse elsewhere that is down must not hold everything up
+        let deadline = tokio::time::Instant::now() + AUTHORITY_WAIT;
+        for (name, mut events) in waiting {
+            let known = async {
+                while let Ok(event) = events.recv().await {
+                    if event == GatewayEvent::AuthorityKnown {
+                        return true;
+                    }
+                }
+                false
+            };
+            if !tokio::time::timeout_at(deadline, known).await.unwrap_or(false) {
+                tracing::warn!(gateway = name, "no clearinghouse has given its key yet: calls are answered 503 until one does");
+                running.unready.push(name);
+            }
+        }
         Ok(running)
     }
 
     /// Calls that are up or being set up, on all roles of this process.
     pub fn calls_now(&self) -> usize {
-        let gateways: usize = self.gateways.iter().map(|gateway| gateway.counters().calls_now).sum();
+        let gateways: usize = self.gateways.iter().map(|(_, gateway)| gateway.counters().calls_now).sum();
         self.proxy.as_ref().map_or(0, |proxy| proxy.counters().calls_now).max(gateways)
     }
 
@@ -204,7 +228,7 @@ impl Exchange {
         if let Some(proxy) = &self.proxy {
             proxy.drain().await;
         }
-        for gateway in &self.gateways {
+        for (_, gateway) in &self.gateways {
             gateway.drain().await;
         }
         let deadline = tokio::time::Instant::now() + DRAIN_LIMIT;
@@ -363,7 +387,7 @@ fn provisioning(section: &RouterSection, handle: &RouterHandle) -> Result<Config
         .interface
         .iter()
         .zip(handle.interface_indices())
-        .map(|(_, index)| RoleInterface { index: *index, roles: "edge".to_owned() })
+        .map(|(_, index)| RoleInterface { ifindex: *index, roles: "edge".to_owned() })
         .collect();
     Ok(ConfigurationConfig {
         link: LinkConfig::new(pdps, section.name.clone(), CLIENT_TYPE_PROVISIONING),

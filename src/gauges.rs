@@ -12,8 +12,10 @@ use crate::exchange::Exchange;
 
 /// A tap that records each MSU of a gateway's trunk as its own pcapng interface (link type MTP3).
 pub fn msu_tap(writer: SharedWriter, gateway: &str) -> Result<SignalTap> {
-    let lock = |writer: &SharedWriter| writer.lock().map_err(|_| anyhow::anyhow!("the capture's writer has failed"));
-    let interface = lock(&writer)?.add_interface(&format!("trunk of {gateway}"), LinkType::Mtp3)?;
+    let interface = match writer.lock() {
+        Ok(mut writer) => writer.add_interface(&format!("trunk of {gateway}"), LinkType::Mtp3)?,
+        Err(_) => anyhow::bail!("the capture's writer has failed"),
+    };
     let clock = SystemClock::new();
     Ok(Arc::new(move |_, msu: &[u8]| {
         // a capture that cannot be written any more must not stop a call
@@ -48,9 +50,8 @@ pub fn sources(running: &Exchange) -> Sources {
         };
         gauges.push(Gauges { role: "proxy", instance: "proxy".to_owned(), read: Box::new(read) });
     }
-    for gateway in &running.gateways {
-        let gateway = gateway.clone();
-        let instance = gateway.device_id().to_owned();
+    for (instance, gateway) in &running.gateways {
+        let (instance, gateway) = (instance.clone(), gateway.clone());
         let read = move || {
             let now = gateway.counters();
             vec![

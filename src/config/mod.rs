@@ -3,10 +3,7 @@
 pub mod complete;
 mod sections;
 
-pub use sections::{
-    ConsoleSection, Edge, File, GatewaySection, InterfaceSection, PolicySection, ProxySection, RouterSection,
-    SubscriberSection,
-};
+pub use sections::{Edge, File, GatewaySection, ProxySection, RouterSection};
 
 use std::path::{Path, PathBuf};
 
