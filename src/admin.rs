@@ -417,10 +417,10 @@ mod tests {
             Ok(_) => String::new(),
             Err(error) => format!("{error:#}"),
         };
-        // a port that was free a moment ago
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        drop(listener);
+        // bound and not listening: nobody answers there, and nobody else can take it
+        let silent = tokio::net::TcpSocket::new_v4().unwrap();
+        silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
         let expected =
             format!("no Strowger console answers at {url}; is `strowger up` running? --console URL names another");
         assert_eq!(sentence(&format!("{url}/")).await, expected);
