@@ -10,7 +10,8 @@ use rcgen::{
 use strowger_clock::Timestamp;
 use time::OffsetDateTime;
 use x509_parser::certification_request::X509CertificationRequest;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::extensions::ExtendedKeyUsage;
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
 /// Octets of a certificate request.
@@ -92,6 +93,33 @@ pub struct DeviceIdentity {
     pub device: String,
 }
 
+/// What a certificate that is believed says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Who the device is.
+    pub identity: DeviceIdentity,
+    /// Serial number, 16 octets.
+    pub serial: [u8; 16],
+    /// When it expires.
+    pub valid_until: Timestamp,
+}
+
+impl Shown {
+    /// Whether it is to be believed still: a connection may live longer than the certificate it was opened with.
+    ///
+    /// # Errors
+    /// `Expired` or `Revoked`.
+    pub fn holds(&self, now: Timestamp, revocations: &Revocations) -> Result<(), CertificateRefused> {
+        if now >= self.valid_until {
+            return Err(CertificateRefused::Expired);
+        }
+        if revocations.is_revoked(&self.serial) {
+            return Err(CertificateRefused::Revoked);
+        }
+        Ok(())
+    }
+}
+
 /// A certificate that was just made; to be kept by the caller, so that it can be revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issued {
@@ -140,7 +168,7 @@ impl Revocations {
 
 /// The certificate authority: an EC P-256 key and its self-signed certificate.
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
+    pub(crate) issuer: Issuer<'static, KeyPair>,
     certificate: Vec<u8>,
 }
 
@@ -161,13 +189,25 @@ pub(crate) fn printable(name: &str) -> Result<DnValue, AuthorityError> {
     PrintableString::try_from(name).map(DnValue::PrintableString).map_err(|_| error())
 }
 
-fn calendar(time: Timestamp) -> OffsetDateTime {
+pub(crate) fn calendar(time: Timestamp) -> OffsetDateTime {
     let seconds = i64::try_from(time.unix_seconds()).unwrap_or(i64::MAX);
     OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
+fn timestamp(time: ASN1Time) -> Timestamp {
+    Timestamp::from_unix_seconds(u64::try_from(time.timestamp()).unwrap_or(0))
+}
+
+/// Serial number and end of validity of a certificate (DER) that this authority or another made: what a revocation is about. `None` for what is
+/// no certificate or has a serial number of another length than this authority's.
+pub fn serial_and_expiry(certificate: &[u8]) -> Option<([u8; 16], Timestamp)> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let serial = <[u8; 16]>::try_from(parsed.raw_serial()).ok()?;
+    Some((serial, timestamp(parsed.validity().not_after)))
+}
+
 /// A serial number is positive (RFC 5280 §4.1.2.2): the first bit is cleared, the second set, so that its length never varies.
-fn positive(serial: [u8; 16]) -> [u8; 16] {
+pub(crate) fn positive(serial: [u8; 16]) -> [u8; 16] {
     let mut serial = serial;
     serial[0] = serial[0] & 0x7f | 0x40;
     serial
@@ -284,7 +324,7 @@ impl Authority {
         Ok(Issued { certificate, serial, identity: identity.clone(), valid_until: now + validity })
     }
 
-    /// Who a certificate (DER) says the device is, when this authority issued it and it holds now.
+    /// Who a certificate (DER) says the device is, when this authority issued it for a device and it holds now.
     ///
     /// # Errors
     /// See [`CertificateRefused`].
@@ -293,7 +333,7 @@ impl Authority {
         certificate: &[u8],
         now: Timestamp,
         revocations: &Revocations,
-    ) -> Result<DeviceIdentity, CertificateRefused> {
+    ) -> Result<Shown, CertificateRefused> {
         let (rest, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateRefused::Malformed)?;
         if !rest.is_empty() {
             return Err(CertificateRefused::Malformed);
@@ -302,29 +342,32 @@ impl Authority {
         if parsed.issuer() != authority.subject() || parsed.verify_signature(Some(authority.public_key())).is_err() {
             return Err(CertificateRefused::Foreign);
         }
-        let at = i64::try_from(now.unix_seconds()).unwrap_or(i64::MAX);
-        if at < parsed.validity().not_before.timestamp() {
+        if now < timestamp(parsed.validity().not_before) {
             return Err(CertificateRefused::NotYetValid);
         }
-        if at >= parsed.validity().not_after.timestamp() {
-            return Err(CertificateRefused::Expired);
-        }
-        let serial = <[u8; 16]>::try_from(parsed.raw_serial()).map_err(|_| CertificateRefused::NotADevice)?;
-        if revocations.is_revoked(&serial) {
-            return Err(CertificateRefused::Revoked);
-        }
-        if parsed.is_ca() {
+        // a server's certificate is this authority's, too: it speaks for no device
+        let for_clients = |usage: &ExtendedKeyUsage<'_>| usage.client_auth || usage.any;
+        let usage = parsed.extended_key_usage().ok().flatten();
+        if parsed.is_ca() || !usage.is_some_and(|usage| for_clients(usage.value)) {
             return Err(CertificateRefused::NotADevice);
         }
+        let serial = <[u8; 16]>::try_from(parsed.raw_serial()).map_err(|_| CertificateRefused::NotADevice)?;
         let subject = parsed.subject();
         let customer = subject.iter_organization().next().and_then(|name| name.as_str().ok());
         let device = subject.iter_common_name().next().and_then(|name| name.as_str().ok());
-        match (customer, device) {
-            (Some(customer), Some(device)) => {
-                Ok(DeviceIdentity { customer: customer.to_owned(), device: device.to_owned() })
-            }
-            _ => Err(CertificateRefused::NotADevice),
-        }
+        let (Some(customer), Some(device)) = (customer, device) else { return Err(CertificateRefused::NotADevice) };
+        let shown = Shown {
+            identity: DeviceIdentity { customer: customer.to_owned(), device: device.to_owned() },
+            serial,
+            valid_until: timestamp(parsed.validity().not_after),
+        };
+        shown.holds(now, revocations).map(|()| shown)
+    }
+
+    /// The name of the authority, DER: what a TLS server names as the authority whose certificates it wants (RFC 8446 §4.2.4).
+    pub fn subject(&self) -> Vec<u8> {
+        let parsed = X509Certificate::from_der(&self.certificate);
+        parsed.map(|(_, certificate)| certificate.subject().as_raw().to_vec()).unwrap_or_default()
     }
 
     /// The revocation list (RFC 5280 §5), DER.

@@ -29,8 +29,9 @@ fn a_device_is_known_by_its_certificate_while_it_holds() {
     let authority = authority();
     let issued = authority.issue(&request(), &identity(), NOW, DAY, [3; 16]).unwrap();
     let mut revocations = Revocations::default();
-    let identify =
-        |certificate: &[u8], now, revocations: &Revocations| authority.identify(certificate, now, revocations);
+    let identify = |certificate: &[u8], now, revocations: &Revocations| {
+        authority.identify(certificate, now, revocations).map(|shown| shown.identity)
+    };
     let certificate = issued.certificate.as_slice();
     let second = Duration::from_secs(1);
     assert_eq!(identify(certificate, NOW, &revocations), Ok(identity()));
@@ -54,6 +55,37 @@ fn a_device_is_known_by_its_certificate_while_it_holds() {
 }
 
 #[test]
+fn a_connection_does_not_outlive_its_certificate() {
+    let authority = authority();
+    let issued = authority.issue(&request(), &identity(), NOW, DAY, [3; 16]).unwrap();
+    let mut revocations = Revocations::default();
+    let shown = authority.identify(&issued.certificate, NOW, &revocations).unwrap();
+    assert_eq!(serial_and_expiry(&issued.certificate), Some((shown.serial, shown.valid_until)));
+    assert_eq!(serial_and_expiry(b"certificate"), None);
+    let second = Duration::from_secs(1);
+    assert_eq!(shown.holds((NOW + DAY).saturating_sub(second), &revocations), Ok(()));
+    assert_eq!(shown.holds(NOW + DAY, &revocations), Err(CertificateRefused::Expired));
+    revocations.revoke(shown.serial, NOW, shown.valid_until);
+    assert_eq!(shown.holds(NOW, &revocations), Err(CertificateRefused::Revoked));
+}
+
+#[test]
+fn a_server_has_its_names_and_is_no_device() {
+    let authority = authority();
+    let names = ["127.0.0.1", "::1", "localhost"].map(str::to_owned);
+    let server = authority.issue_server(&names, NOW, DAY, [3; 16]).unwrap();
+    assert_eq!(
+        authority.identify(&server.certificate, NOW, &Revocations::default()),
+        Err(CertificateRefused::NotADevice)
+    );
+    let (_, certificate) = x509_parser::parse_x509_certificate(&server.certificate).unwrap();
+    let alternative = certificate.subject_alternative_name().unwrap().unwrap().value;
+    assert_eq!(alternative.general_names.len(), 3);
+    assert_eq!(certificate.issuer().as_raw(), authority.subject());
+    assert!(authority.issue_server(&["m\u{fc}ller".to_owned()], NOW, DAY, [3; 16]).is_err());
+}
+
+#[test]
 fn an_authority_survives_being_kept() {
     let one = authority();
     let by_pem = Authority::from_pem(&one.key_pem(), &one.certificate_pem()).unwrap();
@@ -61,7 +93,8 @@ fn an_authority_survives_being_kept() {
     for again in [&by_pem, &by_der] {
         assert_eq!(again.certificate(), one.certificate());
         let issued = again.issue(&request(), &identity(), NOW, DAY, [3; 16]).unwrap();
-        assert_eq!(one.identify(&issued.certificate, NOW, &Revocations::default()), Ok(identity()));
+        let shown = one.identify(&issued.certificate, NOW, &Revocations::default()).unwrap();
+        assert_eq!((shown.identity, shown.serial), (identity(), issued.serial));
     }
     let other = authority();
     assert!(matches!(Authority::from_der(&one.key_pkcs8(), other.certificate()), Err(AuthorityError::Certificate(_))));
