@@ -57,6 +57,12 @@ impl Authenticator {
         self.realm = config.realm().to_owned();
     }
 
+    /// Forgets the uses of nonces that are stale by now.
+    pub fn expire(&mut self, now: Timestamp) {
+        let validity = u64::try_from(NONCE_VALIDITY.as_nanos()).unwrap_or(u64::MAX);
+        self.window.expire(Timestamp::from_unix_nanos(now.unix_nanos().saturating_sub(validity)));
+    }
+
     /// Keyed hash of a Call-ID, 16 hexadecimal digits: proof in a Record-Route that we wrote it.
     pub fn cookie(&self, call_id: &str) -> String {
         let digest = strowger_sip::digest::hmac_sha256(&self.secret, &[b"record-route", call_id.as_bytes()]);

@@ -1,7 +1,8 @@
 //! A call as the proxy knows it: what was decided, what was tried, when things happened.
 
 use strowger_clock::{Moment, TimerId};
-use strowger_sip::Message;
+use strowger_sip::{Message, Uri};
+use strowger_transaction::Target;
 
 use crate::effect::{Attempt, Authorization, Cause, Destination, ReleaseSource};
 
@@ -44,12 +45,42 @@ pub struct CallSummary {
 pub(crate) struct Media {
     /// The SDP that the policy server has been asked about last.
     pub asked: Option<Vec<u8>>,
-    /// An Answer or Modify decision is awaited.
-    pub pending: bool,
-    /// The last one was Install.
-    pub installed: bool,
-    /// Responses that wait for it, oldest first, with the branch each came by.
-    pub held: Vec<(usize, Message)>,
+    /// An Answer decision is awaited, and this is what it was asked for.
+    pub pending: Option<Asked>,
+    /// Responses that wait for it, oldest first.
+    pub held: Vec<Held>,
+}
+
+/// What an Answer decision is asked for.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Asked {
+    /// The response that is held first.
+    Response,
+    /// The answer in an ACK, which is not held.
+    Ack,
+}
+
+/// A response that waits for a decision.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    /// Response context it came to: the INVITE's, or that of a re-INVITE, UPDATE or PRACK.
+    pub context: u64,
+    /// Branch it came by.
+    pub branch: usize,
+    pub message: Message,
+}
+
+/// A dialog's remote target and how it is reached: over the flow that it spoke from, where its own address is none.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub contact: String,
+    pub target: Target,
+}
+
+impl Peer {
+    pub(crate) fn is_at(&self, uri: &Uri<'_>) -> bool {
+        Uri::parse(&self.contact).is_ok_and(|contact| contact.equivalent(uri))
+    }
 }
 
 /// One attempt that is still running or has ended.
@@ -70,11 +101,20 @@ pub(crate) struct Call {
     pub callee_tag: Option<String>,
     pub calling: String,
     pub called: String,
+    /// Where requests for the caller's and the callee's contact go.
+    pub caller: Option<Peer>,
+    pub callee: Option<Peer>,
+    /// Tag of the called side of an early dialog that was hung up before its 2xx passed (RFC 3261 §15).
+    pub early_bye: Option<String>,
     pub state: CallState,
     /// Response context of the INVITE while it runs.
     pub context: Option<u64>,
-    /// The policy server holds state for this call.
+    /// The policy server has been asked: its state for the call is deleted when the call is forgotten.
+    pub has_handle: bool,
+    /// The policy server has admitted the call and is asked about its media and its end.
     pub at_policy: bool,
+    /// Questions to the policy server and the clearinghouse that have no answer yet. The entry lives as long.
+    pub outstanding: u32,
     pub media: Media,
     /// A telephone number, cleared by the clearinghouse.
     pub to_number: bool,
@@ -127,7 +167,8 @@ impl Call {
             })
             .collect();
         if attempts.is_empty()
-            && let Some(first) = self.authorization.as_ref().and_then(|authorization| authorization.destinations.first())
+            && let Some(first) =
+                self.authorization.as_ref().and_then(|authorization| authorization.destinations.first())
         {
             attempts.push(Attempt {
                 destination: first.clone(),

@@ -4,14 +4,16 @@ use bytes::Bytes;
 use std::time::Duration;
 
 use strowger_clock::Moment;
+use strowger_sip::{Builder, Header, Message, Method};
 use strowger_transaction::{Layer, Target, Transport};
 
-use crate::call::{Call, CallState, Media, Trial};
+use crate::call::{Call, CallState, Media, Peer, Trial};
 use crate::context::Hop;
 use crate::core::{ProxyCore, Timer};
 use crate::effect::{
     Authorization, AuthorizationQuery, CallUsage, Cause, ClearingRefusal, Destination, Effect, Phase, ReleaseSource,
 };
+use crate::registrar::contact_target;
 
 /// A call without a granted time (phone to phone) is forgotten after this long without a BYE.
 const CALL_LIMIT_WITHOUT_GRANT: Duration = Duration::from_secs(12 * 3600);
@@ -25,7 +27,7 @@ impl ProxyCore {
         context: u64,
         caller: Option<String>,
         called: String,
-        bindings: Option<Vec<Hop>>,
+        bindings: Option<Vec<Vec<Hop>>>,
     ) {
         if self.calls.len() >= self.config.limits.calls {
             return self.finish_with(now, layer, context, 503);
@@ -33,10 +35,10 @@ impl ProxyCore {
         let number = self.number();
         let Some(context_state) = self.contexts.get_mut(&context) else { return };
         context_state.call = Some(number);
-        let request = context_state.request.clone();
+        let (request, flow) = (context_state.request.clone(), context_state.flow);
         let to_number = bindings.is_none();
         if let Some(bindings) = bindings {
-            context_state.waiting.push_back(bindings);
+            context_state.waiting.extend(bindings);
         }
         let calling = match &caller {
             Some(user) => {
@@ -53,9 +55,14 @@ impl ProxyCore {
             callee_tag: None,
             calling,
             called,
+            caller: peer_of(&request, flow.reply_target()),
+            callee: None,
+            early_bye: None,
             state: CallState::Admission,
             context: Some(context),
+            has_handle: false,
             at_policy: false,
+            outstanding: 0,
             media: Media::default(),
             to_number,
             authorization: None,
@@ -69,7 +76,7 @@ impl ProxyCore {
         self.report(number);
         if self.config.policy {
             let sip = request.as_bytes().clone();
-            self.effects.push_back(Effect::Admission { call: number, phase: Phase::Setup, sip });
+            self.ask_policy(number, Phase::Setup, sip);
         } else {
             self.clear_or_fork(now, layer, number);
         }
@@ -89,12 +96,13 @@ impl ProxyCore {
         let Some(source) = self.contexts.get(&context).map(|context| context.flow.peer) else { return };
         let query = AuthorizationQuery {
             call_id: call.call_id.clone(),
-            calling_is_number: call.calling.bytes().all(|octet| octet.is_ascii_digit()),
+            calling_is_number: !call.calling.is_empty() && call.calling.bytes().all(|octet| octet.is_ascii_digit()),
             calling: call.calling.clone(),
             called: call.called.clone(),
             source,
             destinations_max,
         };
+        call.outstanding += 1;
         self.effects.push_back(Effect::Authorize { call: number, query });
         self.report(number);
     }
@@ -108,6 +116,7 @@ impl ProxyCore {
         outcome: Result<Authorization, ClearingRefusal>,
     ) {
         let Some(call) = self.calls.get_mut(&number) else { return };
+        call.outstanding = call.outstanding.saturating_sub(1);
         match outcome {
             Ok(authorization) => {
                 let destinations = authorization.destinations.clone();
@@ -117,7 +126,7 @@ impl ProxyCore {
                     self.send_usage(now, number, &Cause::Sip(487), ReleaseSource::Source);
                     return self.forget_if_over(number);
                 }
-                let Some(context) = call.context else { return };
+                let Some(context) = call.context.filter(|_| call.state == CallState::Clearing) else { return };
                 call.state = CallState::Calling;
                 let groups = destinations.into_iter().map(|destination| vec![gateway_hop(destination)]).collect();
                 self.enqueue(context, groups);
@@ -125,23 +134,19 @@ impl ProxyCore {
                 self.next_group(now, layer, context);
             }
             Err(refusal) => {
-                self.counters.calls_refused_clearing += 1;
                 let Some(context) = call.context.filter(|_| call.state == CallState::Clearing) else {
                     return self.forget_if_over(number);
                 };
+                self.counters.calls_refused_clearing += 1;
                 self.finish_with(now, layer, context, refusal_status(&refusal));
             }
         }
     }
 
-    /// A re-INVITE or UPDATE of a running call: its media decisions belong to the call.
+    /// A re-INVITE, UPDATE or PRACK of a call: its media decisions belong to the call.
     pub(crate) fn join_context(&mut self, number: u64, context: u64) {
-        let Some(call) = self.calls.get_mut(&number) else { return };
-        if call.state != CallState::Answered {
-            return;
-        }
-        call.context = Some(context);
-        if let Some(context) = self.contexts.get_mut(&context) {
+        let runs = self.calls.get(&number).is_some_and(|call| call.state != CallState::Ended);
+        if let Some(context) = self.contexts.get_mut(&context).filter(|_| runs) {
             context.call = Some(number);
         }
     }
@@ -165,21 +170,22 @@ impl ProxyCore {
         }
     }
 
-    pub(crate) fn trial_ended(
-        &mut self,
-        now: Moment,
-        number: u64,
-        trial: usize,
-        cause: Cause,
-        release: ReleaseSource,
-    ) {
+    pub(crate) fn trial_ended(&mut self, now: Moment, number: u64, trial: usize, cause: Cause, release: ReleaseSource) {
         if let Some(trial) = self.calls.get_mut(&number).and_then(|call| call.trials.get_mut(trial)) {
             trial.end.get_or_insert((now, cause, release));
         }
     }
 
+    /// The 2xx of an attempt will not be passed on: for the caller it never connected.
+    pub(crate) fn trial_refused(&mut self, now: Moment, number: u64, trial: usize) {
+        if let Some(trial) = self.calls.get_mut(&number).and_then(|call| call.trials.get_mut(trial)) {
+            trial.connect = None;
+            trial.end.get_or_insert((now, Cause::Sip(503), ReleaseSource::Intermediate));
+        }
+    }
+
     /// A 2xx has passed to the caller.
-    pub(crate) fn call_answered(&mut self, now: Moment, number: u64, callee_tag: Option<String>) {
+    pub(crate) fn call_answered(&mut self, now: Moment, number: u64, callee_tag: Option<String>, callee: Option<Peer>) {
         let grace = self.config.call_grace;
         let Some(call) = self.calls.get_mut(&number) else { return };
         if matches!(call.state, CallState::Ended | CallState::Answered) {
@@ -187,13 +193,18 @@ impl ProxyCore {
         }
         call.state = CallState::Answered;
         call.callee_tag = callee_tag;
+        call.callee = callee;
         let longest = match call.granted_seconds() {
             Some(seconds) => Duration::from_secs(seconds.into()) + grace,
             None => CALL_LIMIT_WITHOUT_GRANT,
         };
         call.limit = Some(self.timers.insert(now + longest, Timer::CallLimit { call: number }));
+        let over_already = call.early_bye.is_some() && call.early_bye == call.callee_tag;
         self.counters.calls_answered += 1;
         self.report(number);
+        if over_already {
+            self.call_over(now, number, Cause::Q850(16), ReleaseSource::Source, None);
+        }
     }
 
     /// A final response other than 2xx has gone to the caller. A failed re-INVITE ends nothing (RFC 3261 §14.1).
@@ -225,7 +236,6 @@ impl ProxyCore {
         if call.state == CallState::Ended {
             return;
         }
-        let before = call.state;
         call.state = CallState::Ended;
         if let Some(limit) = call.limit.take() {
             self.timers.cancel(limit);
@@ -236,19 +246,21 @@ impl ProxyCore {
                 let context = call.context.and_then(|context| self.contexts.get(&context));
                 context.map(|context| context.request.as_bytes().clone())
             });
-            let sip = sip.unwrap_or_default();
-            self.effects.push_back(Effect::Admission { call: number, phase: Phase::Teardown, sip });
+            let sip = sip.unwrap_or_else(|| closing_note(&call.call_id, &call.caller_tag));
+            self.ask_policy(number, Phase::Teardown, sip);
         }
         self.send_usage(now, number, &cause, release);
         self.report(number);
-        // an answer of the clearinghouse is still to come: the entry waits for it, to give the reservation back
-        if before != CallState::Clearing || !self.awaits_clearing(number) {
-            self.forget_if_over(number);
-        }
+        // an answer that is still to come keeps the entry: a reservation that it brings is given back
+        self.forget_if_over(number);
     }
 
-    fn awaits_clearing(&self, number: u64) -> bool {
-        self.calls.get(&number).is_some_and(|call| call.to_number && call.authorization.is_none() && !call.usage_sent)
+    /// Asks the policy server; [`crate::Input::Admission`] answers.
+    pub(crate) fn ask_policy(&mut self, number: u64, phase: Phase, sip: Bytes) {
+        let Some(call) = self.calls.get_mut(&number) else { return };
+        call.has_handle = true;
+        call.outstanding += 1;
+        self.effects.push_back(Effect::Admission { call: number, phase, sip });
     }
 
     fn send_usage(&mut self, now: Moment, number: u64, cause: &Cause, release: ReleaseSource) {
@@ -270,10 +282,13 @@ impl ProxyCore {
     /// Forgets a call when nothing of it is awaited any more.
     pub(crate) fn forget_if_over(&mut self, number: u64) {
         let Some(call) = self.calls.get(&number) else { return };
-        if call.state != CallState::Ended || call.at_policy || call.media.pending {
+        if call.state != CallState::Ended || call.outstanding > 0 {
             return;
         }
         let Some(call) = self.calls.remove(&number) else { return };
+        if call.has_handle {
+            self.effects.push_back(Effect::AdmissionDelete { call: number });
+        }
         if let Some(numbers) = self.calls_by_id.get_mut(&call.call_id) {
             numbers.retain(|other| *other != number);
             if numbers.is_empty() {
@@ -281,6 +296,25 @@ impl ProxyCore {
             }
         }
     }
+}
+
+/// What the policy server is shown when a call is closed without a message that ends it.
+fn closing_note(call_id: &str, caller_tag: &str) -> Bytes {
+    Builder::request(Method::Bye, "sip:invalid.invalid")
+        .header(Header::From, &format!("<sip:invalid.invalid>;tag={caller_tag}"))
+        .header(Header::To, "<sip:invalid.invalid>")
+        .header(Header::CallId, call_id)
+        .header(Header::CSeq, "1 BYE")
+        .build()
+        .as_bytes()
+        .clone()
+}
+
+/// The remote target that a message's Contact names (RFC 3261 §12.1), with the way it came.
+pub(crate) fn peer_of(message: &Message, came_by: Target) -> Option<Peer> {
+    let contact = message.contacts().next()?.ok()?;
+    let uri = contact.uri().ok()?;
+    Some(Peer { contact: contact.uri.to_owned(), target: contact_target(&uri, came_by) })
 }
 
 /// The branch to a gateway: the number as a SIP URI with `user=phone` (RFC 3261 §19.1.6).

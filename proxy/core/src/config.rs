@@ -136,6 +136,7 @@ impl Config {
             let port = port.unwrap_or(listener.transport.default_port());
             let written = format!("{host}:{port}");
             listener.advertised.eq_ignore_ascii_case(&written)
+                || (listener.advertised.eq_ignore_ascii_case(host) && port == listener.transport.default_port())
                 || host
                     .trim_matches(['[', ']'])
                     .parse()
@@ -145,9 +146,8 @@ impl Config {
 
     /// The listener of a transport that can reach an address; `near` is preferred.
     pub fn listener_for(&self, transport: Transport, peer: SocketAddr, near: Option<SocketAddr>) -> Option<&Listener> {
-        let fits = |listener: &&Listener| {
-            listener.transport == transport && listener.address.is_ipv4() == peer.is_ipv4()
-        };
+        let fits =
+            |listener: &&Listener| listener.transport == transport && listener.address.is_ipv4() == peer.is_ipv4();
         self.listeners
             .iter()
             .filter(fits)

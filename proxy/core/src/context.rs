@@ -35,13 +35,24 @@ pub(crate) struct Branch {
     pub state: BranchState,
     /// The other end is not waited for any more: whatever final comes is swallowed (a 2xx is hung up).
     pub abandoned: bool,
+    /// It has brought a 2xx that counts.
+    pub accepted: bool,
     pub timer_c: Option<TimerId>,
     pub silence: Option<TimerId>,
     /// Index in the call's trials.
     pub trial: Option<usize>,
-    /// The request as sent, without our Via: what a CANCEL's or BYE's address comes from.
+    /// To tags of 2xx that were hung up: each again is acknowledged again, but sent one BYE only.
+    pub hung_up: Vec<String>,
+    /// The request as sent, without our Via.
     pub sent: Message,
     pub target: Target,
+}
+
+impl Branch {
+    /// Whether the 2xx with this To tag was hung up.
+    pub(crate) fn has_hung_up(&self, tag: Option<&str>) -> bool {
+        self.hung_up.iter().any(|known| Some(known.as_str()) == tag)
+    }
 }
 
 pub(crate) struct Context {
@@ -58,9 +69,15 @@ pub(crate) struct Context {
     pub finals: Vec<Message>,
     /// A final response has been sent.
     pub answered: bool,
+    /// A 2xx has come by a branch that counts: it is the answer, even while it is held.
+    pub accepted: bool,
     pub cancelled: bool,
+    /// A branch could not be sent because the transaction layer is full.
+    pub overloaded: bool,
     pub call: Option<u64>,
-    /// Whether this is the first INVITE of a dialog (its failure can go to another destination).
+    /// Whether this is an INVITE outside a dialog: its failure can go to another destination, and ends the call.
+    pub opens_call: bool,
+    /// Whether the request can open a dialog, which then goes through us.
     pub opens_dialog: bool,
 }
 

@@ -8,11 +8,11 @@ use strowger_sip::{Builder, Header, Message};
 use strowger_transaction::{ClientKey, Event, Failure, Layer, ServerKey, TransactionUser};
 
 use crate::authentication::Authenticator;
-use crate::call::{Call, CallSummary};
+use crate::call::{Call, CallState, CallSummary};
 use crate::config::Config;
 use crate::context::Context;
-use crate::counters::Counters;
-use crate::effect::{Effect, Input};
+use crate::counters::{Counters, Gauge};
+use crate::effect::{Cause, Effect, Input, ReleaseSource};
 use crate::location::Location;
 
 /// How often expired bindings are forgotten.
@@ -91,7 +91,21 @@ impl ProxyCore {
 
     /// Calls that are not over.
     pub fn calls(&self) -> impl Iterator<Item = CallSummary> {
-        self.calls.values().map(Call::summary)
+        self.calls.values().filter(|call| call.state != CallState::Ended).map(Call::summary)
+    }
+
+    /// How full every table is.
+    pub fn gauge(&self) -> Gauge {
+        Gauge {
+            calls: self.calls.len(),
+            call_ids: self.calls_by_id.len(),
+            contexts: self.contexts.len(),
+            server_transactions: self.by_server.len(),
+            client_transactions: self.by_client.len(),
+            // one of them is always there: the sweep of expired bindings
+            timers: self.timers.len().saturating_sub(1),
+            bindings: self.location.total(),
+        }
     }
 
     /// A number for a call or a context.
@@ -104,6 +118,22 @@ impl ProxyCore {
     /// A tag of ours: 64 bits of randomness at least (RFC 3261 §19.3 asks for 32).
     pub(crate) fn tag(&mut self) -> String {
         self.random.alphanumeric(12)
+    }
+
+    /// Answers 420 with the extensions that a request demands in `header`; none is supported (RFC 3261 §8.2.2.3, §16.3).
+    pub(crate) fn reject_extensions(
+        &mut self,
+        now: Moment,
+        layer: &mut Layer,
+        key: ServerKey,
+        request: &Message,
+        header: Header,
+    ) {
+        let mut response = Builder::response(request, 420, None).to_tag(&self.tag());
+        for option in request.values(header) {
+            response = response.header(Header::Unsupported, option);
+        }
+        layer.respond(now, key, response.build());
     }
 
     /// Answers a request with a status and nothing else.
@@ -149,13 +179,21 @@ impl TransactionUser for ProxyCore {
 
     fn input(&mut self, now: Moment, input: Input, layer: &mut Layer) {
         match input {
-            Input::Admission { call, phase, verdict } => self.admission(now, layer, call, phase, verdict),
+            Input::Admission { call, phase, verdict } => self.admission(now, layer, call, phase, &verdict),
             Input::Authorization { call, outcome } => self.authorization(now, layer, call, outcome),
             Input::Reload(config) => {
                 self.authenticator.reload(&config);
                 self.config = *config;
             }
             Input::Drain => self.draining = true,
+            Input::Close => {
+                self.draining = true;
+                let running: Vec<u64> = self.calls.keys().copied().collect();
+                for call in running {
+                    // Q.850 41: temporary failure
+                    self.call_over(now, call, Cause::Q850(41), ReleaseSource::Intermediate, None);
+                }
+            }
         }
     }
 
@@ -167,6 +205,7 @@ impl TransactionUser for ProxyCore {
                 Timer::CallLimit { call } => self.call_limit(now, call),
                 Timer::Sweep => {
                     self.location.sweep(now);
+                    self.authenticator.expire(self.config.timestamp(now));
                     self.timers.insert(now + SWEEP_EVERY, Timer::Sweep);
                 }
             }

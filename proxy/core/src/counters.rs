@@ -32,3 +32,22 @@ pub struct Counters {
     /// Gauge: bindings now.
     pub bindings_now: usize,
 }
+
+/// How full the core's tables are. Every number but that of bindings returns to zero when calls and requests are over.
+#[derive(Copy, Clone, Default, PartialEq, Eq, Debug)]
+pub struct Gauge {
+    /// Calls, those over included whose last answer from another server is still to come.
+    pub calls: usize,
+    /// Call-IDs of these calls.
+    pub call_ids: usize,
+    /// Response contexts.
+    pub contexts: usize,
+    /// Server transactions with a context.
+    pub server_transactions: usize,
+    /// Client transactions of branches.
+    pub client_transactions: usize,
+    /// Timers running, without the one that always does.
+    pub timers: usize,
+    /// Bindings.
+    pub bindings: usize,
+}

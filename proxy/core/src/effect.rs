@@ -121,7 +121,7 @@ pub struct Attempt {
     pub start: Timestamp,
     /// First 180 or 183.
     pub alert: Option<Timestamp>,
-    /// 2xx received.
+    /// 2xx received, unless it was refused to the caller.
     pub connect: Option<Timestamp>,
     /// Ended.
     pub end: Timestamp,
@@ -153,7 +153,8 @@ pub struct CallUsage {
 /// What the core asks of other drivers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Effect {
-    /// Ask the policy server; answered by [`Input::Admission`].
+    /// Ask the policy server; answered by [`Input::Admission`], exactly once. The questions about one call reach the policy
+    /// server in this order.
     Admission {
         /// The call.
         call: CallNumber,
@@ -169,12 +170,13 @@ pub enum Effect {
         /// Whether it was.
         installed: bool,
     },
-    /// The call's state at the policy server is no longer needed. Nothing answers this.
+    /// The call's state at the policy server is no longer needed: the last word about a call that it was asked about.
+    /// Nothing answers this.
     AdmissionDelete {
         /// The call.
         call: CallNumber,
     },
-    /// Ask the clearinghouse; answered by [`Input::Authorization`].
+    /// Ask the clearinghouse; answered by [`Input::Authorization`], exactly once.
     Authorize {
         /// The call.
         call: CallNumber,
@@ -215,4 +217,6 @@ pub enum Input {
     Reload(Box<Config>),
     /// Take no new calls and registrations; running calls go on.
     Drain,
+    /// The process ends: every call is closed in the books now, because its BYE will find nobody who knows it.
+    Close,
 }

@@ -9,7 +9,7 @@
 //! **What it never does:** it opens no socket, resolves no name, reads no clock, waits for nothing. It does not know OSP or
 //! COPS messages; `strowger-proxy-server` turns effects into them.
 //!
-//! **Which sections:** RFC 3261 §10 (registrar), §16 (proxy), §22 (authentication), RFC 3581, RFC 5393 §4 (loops),
+//! **Which sections:** RFC 3261 §10 (registrar), §16 (proxy), §22 (authentication), RFC 3581, RFC 5393 §4 and §5 (loops, breadth),
 //! RFC 6026; the order of one call is that of ARCHITECTURE.md, "One call".
 //!
 //! Invariant: media is promised to the caller (a response with SDP passes) only after the policy server has confirmed, where
@@ -34,7 +34,7 @@ pub use authentication::Authenticator;
 pub use call::{CallState, CallSummary};
 pub use config::{Config, Limits, Listener, PasswordHash, Subscriber};
 pub use core::ProxyCore;
-pub use counters::Counters;
+pub use counters::{Counters, Gauge};
 pub use effect::{
     Attempt, Authorization, AuthorizationQuery, CallUsage, Cause, ClearingRefusal, Destination, Effect, Input, Phase,
     ReleaseSource, Verdict,

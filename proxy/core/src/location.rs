@@ -27,6 +27,8 @@ pub struct Binding {
 #[derive(Default, Debug)]
 pub struct Location {
     bindings: HashMap<String, Vec<Binding>>,
+    /// User names by what equivalent contacts have in common ([`Uri::address_of_record`]).
+    by_contact: HashMap<String, Vec<String>>,
     total: usize,
 }
 
@@ -42,11 +44,11 @@ impl Location {
     /// Where a request for this very contact goes, when a user has registered it: over the flow of the registration
     /// (a phone behind TCP or NAT cannot be reached otherwise).
     pub fn target_of_contact(&self, uri: &Uri<'_>, now: Moment) -> Option<Target> {
-        let user = uri.user?;
-        // a phone's contact nearly always carries the name it registers; others are asked one by one
-        let same_name = self.bindings.get(user).into_iter().flatten();
-        same_name
-            .chain(self.bindings.iter().filter(|(name, _)| name.as_str() != user).flat_map(|(_, all)| all).take(1_000))
+        let users = self.by_contact.get(&uri.address_of_record())?;
+        users
+            .iter()
+            .filter_map(|user| self.bindings.get(user))
+            .flatten()
             .filter(|binding| binding.expires > now)
             .find(|binding| Uri::parse(&binding.contact).is_ok_and(|contact| contact.equivalent(uri)))
             .map(|binding| binding.target)
@@ -75,8 +77,10 @@ impl Location {
             .ok()
             .and_then(|new| all.iter().position(|old| Uri::parse(&old.contact).is_ok_and(|old| old.equivalent(&new))));
         match known.and_then(|at| all.get_mut(at)) {
+            // equivalent: the index holds it already
             Some(old) => *old = binding,
             None => {
+                self.by_contact.entry(contact_key(&binding)).or_default().push(user.to_owned());
                 all.push(binding);
                 self.total += 1;
             }
@@ -85,20 +89,40 @@ impl Location {
 
     pub(crate) fn retain(&mut self, user: &str, keep: impl Fn(&Binding) -> bool) {
         let Some(all) = self.bindings.get_mut(user) else { return };
-        let before = all.len();
-        all.retain(keep);
-        self.total -= before - all.len();
+        let gone: Vec<Binding> = all.extract_if(.., |binding| !keep(binding)).collect();
         if all.is_empty() {
             self.bindings.remove(user);
+        }
+        for binding in gone {
+            self.forget(user, &binding);
+        }
+    }
+
+    fn forget(&mut self, user: &str, binding: &Binding) {
+        self.total = self.total.saturating_sub(1);
+        let key = contact_key(binding);
+        let Some(users) = self.by_contact.get_mut(&key) else { return };
+        if let Some(at) = users.iter().position(|name| name == user) {
+            users.swap_remove(at);
+        }
+        if users.is_empty() {
+            self.by_contact.remove(&key);
         }
     }
 
     /// Forgets what has expired.
     pub(crate) fn sweep(&mut self, now: Moment) {
-        self.bindings.retain(|_, all| {
-            all.retain(|binding| binding.expires > now);
+        let mut gone = Vec::new();
+        self.bindings.retain(|user, all| {
+            gone.extend(all.extract_if(.., |binding| binding.expires <= now).map(|binding| (user.clone(), binding)));
             !all.is_empty()
         });
-        self.total = self.bindings.values().map(Vec::len).sum();
+        for (user, binding) in gone {
+            self.forget(&user, &binding);
+        }
     }
+}
+
+fn contact_key(binding: &Binding) -> String {
+    Uri::parse(&binding.contact).map(|uri| uri.address_of_record()).unwrap_or_default()
 }

@@ -1,11 +1,16 @@
 //! REGISTER (RFC 3261 §10.3).
 
+use std::net::SocketAddr;
+
 use strowger_clock::Moment;
-use strowger_sip::{Builder, Header, Message, NameAddr, Uri};
-use strowger_transaction::{Flow, Layer, ServerKey, Target};
+use strowger_sip::{Builder, Header, Message, NameAddr, Scheme, Uri};
+use strowger_transaction::{Flow, Layer, ServerKey, Target, Transport};
 
 use crate::core::ProxyCore;
 use crate::location::Binding;
+
+/// §10.3 step 7: only what is asked for less than an hour can be too brief.
+const TOO_BRIEF_BELOW_SECONDS: u32 = 3_600;
 
 impl ProxyCore {
     /// Answers a REGISTER for one of our domains. The sender is `user`, authenticated.
@@ -18,9 +23,18 @@ impl ProxyCore {
         flow: &Flow,
         user: &str,
     ) {
-        // step 3, 4: a user may change its own bindings alone
-        let aor_user = message.to().ok().and_then(|to| Some(to.uri().ok()?.user_unescaped()?.into_owned()));
-        if aor_user.as_deref() != Some(user) {
+        // step 2: no extension is supported that could be required
+        if message.values(Header::Require).next().is_some() {
+            return self.reject_extensions(now, layer, key, message, Header::Require);
+        }
+        // step 5: the address of record is of this domain
+        let Ok(to) = message.to() else { return self.reject(now, layer, key, message, 400) };
+        let Ok(aor) = to.uri() else { return self.reject(now, layer, key, message, 400) };
+        if !self.config.is_ours(aor.host, aor.port) {
+            return self.reject(now, layer, key, message, 404);
+        }
+        // step 4: a user may change its own bindings alone
+        if aor.user_unescaped().as_deref() != Some(user) {
             return self.reject(now, layer, key, message, 403);
         }
         let (Some(call_id), Ok(cseq)) = (message.call_id(), message.cseq()) else {
@@ -50,8 +64,12 @@ impl ProxyCore {
         let mut adds = 0;
         for contact in &contacts {
             let Ok(uri) = contact.uri() else { return self.reject(now, layer, key, message, 400) };
+            if !matches!(uri.scheme, Scheme::Sip | Scheme::Sips) {
+                // a proxy cannot forward to anything else
+                return self.reject(now, layer, key, message, 400);
+            }
             if let Some(seconds) = wanted(contact)
-                && seconds > 0
+                && (1..TOO_BRIEF_BELOW_SECONDS).contains(&seconds)
                 && seconds < limits.expires_min_seconds
             {
                 let too_brief = Builder::response(message, 423, None)
@@ -66,6 +84,7 @@ impl ProxyCore {
                     return self.reject(now, layer, key, message, 500);
                 }
                 Some(_) => {}
+                None if wanted(contact) == Some(0) => {}
                 None => adds += 1,
             }
         }
@@ -88,7 +107,7 @@ impl ProxyCore {
             }
             let binding = Binding {
                 contact: contact.uri.to_owned(),
-                target: contact_target(&uri, flow),
+                target: contact_target(&uri, flow.reply_target()),
                 q_thousandths: contact.q_thousandths().unwrap_or(1000),
                 expires: now + std::time::Duration::from_secs(seconds.into()),
                 call_id: call_id.to_owned(),
@@ -115,17 +134,29 @@ impl ProxyCore {
     }
 }
 
-/// Where requests for a contact go. Over a connection: back over it. Over UDP: to the contact's own address when the phone
-/// sent from there, else to where it sent from (a NAT stands between).
-fn contact_target(contact: &Uri<'_>, flow: &Flow) -> Target {
-    let mut target = flow.reply_target();
-    if !flow.transport.is_reliable()
-        && let Ok(ip) = contact.host.trim_matches(['[', ']']).parse::<std::net::IpAddr>()
-        && ip == flow.peer.ip()
-    {
-        target.address.set_port(contact.port.unwrap_or(flow.transport.default_port()));
+/// Where requests for a contact go. Over a connection: back over it (and to the contact's own port when it has closed). Over
+/// UDP: to the contact's own address when the phone sent from there, else to where it sent from (a NAT stands between).
+pub(crate) fn contact_target(contact: &Uri<'_>, came_by: Target) -> Target {
+    let mut target = came_by;
+    let same_host = contact
+        .host
+        .trim_matches(['[', ']'])
+        .parse::<std::net::IpAddr>()
+        .is_ok_and(|ip| ip.to_canonical() == target.address.ip().to_canonical());
+    if !same_host {
+        return target;
     }
-    target
+    let named = contact.transport().and_then(Transport::parse).unwrap_or(Transport::Udp);
+    let address = SocketAddr::new(target.address.ip(), contact.port.unwrap_or(named.default_port()));
+    match (target.transport, named) {
+        (Transport::Udp, Transport::Tcp) => Target::new(named, address),
+        // many phones that speak TCP leave `transport=tcp` out of their contact: the flow tells better
+        (flow, named) if flow != named => target,
+        _ => {
+            target.address = address;
+            target
+        }
+    }
 }
 
 /// `Sat, 13 Nov 2010 23:29:00 GMT` (RFC 3261 §20.17, RFC 1123).

@@ -10,9 +10,23 @@ use strowger_transaction::{Flow, Layer, ServerKey, Target, Transport, ViaSpec};
 
 use crate::context::{Branch, BranchState, Context, Hop};
 use crate::core::{ProxyCore, Timer};
+use crate::location::Binding;
 
-/// Timer C's least value, RFC 3261 §16.6 step 11: more than three minutes.
+/// Max-Forwards where a request has none (RFC 3261 §16.6 step 3).
 const MAX_FORWARDS_DEFAULT: u8 = 70;
+/// Max-Breadth where a request has none (RFC 5393 §5.3.3).
+const MAX_BREADTH_DEFAULT: usize = 60;
+
+/// What a forwarded request can begin.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Opens {
+    /// An INVITE outside a dialog.
+    Call,
+    /// Another request that can open a dialog (RFC 6665, RFC 3515).
+    Dialog,
+    /// Neither.
+    Nothing,
+}
 
 /// What preprocessing made of a request.
 pub(crate) struct Prepared {
@@ -30,11 +44,7 @@ impl ProxyCore {
                 self.counters.loops += 1;
             }
             if status == 420 {
-                let mut response = Builder::response(&message, 420, None).to_tag(&self.tag());
-                for option in message.values(Header::ProxyRequire) {
-                    response = response.header(Header::Unsupported, option);
-                }
-                return layer.respond(now, key, response.build());
+                return self.reject_extensions(now, layer, key, &message, Header::ProxyRequire);
             }
             return self.reject(now, layer, key, &message, status);
         }
@@ -51,6 +61,8 @@ impl ProxyCore {
             Scheme::Tel => true,
             _ => self.config.is_ours(uri.host, uri.port),
         };
+        // §16.3 step 3: at zero, only what ends here goes on: a REGISTER, and an OPTIONS, which is answered in the target's place
+        let no_hops_left = matches!(message.max_forwards(), Ok(Some(0)));
         match message.method() {
             Method::Register if for_us => {
                 if self.draining {
@@ -60,7 +72,7 @@ impl ProxyCore {
                     self.register(now, layer, key, &message, &flow, &user);
                 }
             }
-            Method::Options if for_us && uri.user.is_none() => {
+            Method::Options if for_us && (uri.user.is_none() || no_hops_left) => {
                 let response = Builder::response(&message, 200, None)
                     .to_tag(&self.tag())
                     .header(Header::Allow, "INVITE, ACK, CANCEL, BYE, REGISTER, OPTIONS, MESSAGE, INFO, UPDATE, PRACK, REFER, SUBSCRIBE, NOTIFY, PUBLISH")
@@ -68,8 +80,15 @@ impl ProxyCore {
                     .build();
                 layer.respond(now, key, response);
             }
-            // an open relay is nobody's friend: we carry requests for our own users and for telephone numbers
-            _ if !for_us => self.reject(now, layer, key, &message, 403),
+            _ if no_hops_left => {
+                self.counters.loops += 1;
+                self.reject(now, layer, key, &message, 483);
+            }
+            // an open relay is nobody's friend: we carry requests for our own users and for telephone numbers, and nothing by
+            // a route that others have made
+            _ if !for_us || prepared.forwardable.routes().next().is_some() => {
+                self.reject(now, layer, key, &message, 403);
+            }
             method => {
                 if method == Method::Invite && self.draining {
                     return self.reject(now, layer, key, &message, 503);
@@ -91,7 +110,8 @@ impl ProxyCore {
         prepared: Prepared,
         uri: &Uri<'_>,
     ) {
-        let from_ours = message.from().ok().and_then(|from| Some(self.config.is_ours(from.uri().ok()?.host, None))) == Some(true);
+        let from_ours =
+            message.from().ok().and_then(|from| Some(self.config.is_ours(from.uri().ok()?.host, None))) == Some(true);
         let caller = if from_ours {
             match self.authenticate(now, layer, key, &message, true) {
                 Some(user) => Some(user),
@@ -101,23 +121,24 @@ impl ProxyCore {
             None
         };
         let user = uri.user_unescaped().map(|user| user.into_owned());
-        let bindings: Vec<Hop> = user
-            .as_deref()
-            .map(|user| {
-                let found = self.location.lookup(user, now);
-                found
-                    .into_iter()
-                    .map(|binding| Hop { uri: binding.contact.clone(), target: binding.target, destination: None })
-                    .collect()
-            })
-            .unwrap_or_default();
+        // §16.6: contacts of equal preference at once, one preference after the other
+        let found = user.as_deref().map(|user| self.location.lookup(user, now)).unwrap_or_default();
+        let bindings: Vec<Vec<Hop>> = found
+            .chunk_by(|one, next| one.q_thousandths == next.q_thousandths)
+            .map(|group| group.iter().map(|binding| hop_of(binding)).collect())
+            .collect();
         let number = uri.phone_number();
         let is_subscriber = user.as_deref().is_some_and(|user| self.config.subscribers.contains_key(user));
         let forwardable = self.without_our_credentials(&prepared.forwardable);
         let invite = message.method() == Method::Invite;
+        let opens = match message.method() {
+            Method::Invite => Opens::Call,
+            Method::Subscribe | Method::Refer => Opens::Dialog,
+            _ => Opens::Nothing,
+        };
 
         if !bindings.is_empty() || is_subscriber {
-            let context = self.open_context(key, message, flow, forwardable, invite);
+            let context = self.open_context(key, message, flow, forwardable, opens);
             if bindings.is_empty() {
                 return self.finish_with(now, layer, context, 480);
             }
@@ -125,7 +146,7 @@ impl ProxyCore {
                 let called = user.unwrap_or_default();
                 return self.open_call(now, layer, context, caller, called, Some(bindings));
             }
-            self.enqueue(context, vec![bindings]);
+            self.enqueue(context, bindings);
             return self.next_group(now, layer, context);
         }
         let Some(number) = number else { return self.reject(now, layer, key, &message, 404) };
@@ -139,7 +160,7 @@ impl ProxyCore {
         if !invite {
             return self.reject(now, layer, key, &message, 405);
         }
-        let context = self.open_context(key, message, flow, forwardable, true);
+        let context = self.open_context(key, message, flow, forwardable, opens);
         self.open_call(now, layer, context, caller, number, None);
     }
 
@@ -154,12 +175,17 @@ impl ProxyCore {
             return Err(400);
         }
         match message.max_forwards() {
-            Ok(Some(0)) if message.method() != Method::Options => return Err(483),
+            // what may end here is told apart later
+            Ok(Some(0)) if message.to().is_ok_and(|to| to.tag().is_some()) => return Err(483),
             Ok(_) => {}
             Err(_) => return Err(400),
         }
         if message.values(Header::ProxyRequire).next().is_some() {
             return Err(420);
+        }
+        if message.header(Header::MaxBreadth).is_some() && breadth(message) == 0 {
+            // RFC 5393 §5.3.3
+            return Err(440);
         }
         let mark = loop_mark(message);
         let looped = message.vias().filter_map(Result::ok).any(|via| {
@@ -223,7 +249,7 @@ impl ProxyCore {
         request: Message,
         flow: Flow,
         forwardable: Message,
-        opens_dialog: bool,
+        opens: Opens,
     ) -> u64 {
         let id = self.number();
         self.by_server.insert(key, id);
@@ -238,9 +264,12 @@ impl ProxyCore {
                 waiting: VecDeque::new(),
                 finals: Vec::new(),
                 answered: false,
+                accepted: false,
                 cancelled: false,
+                overloaded: false,
                 call: None,
-                opens_dialog,
+                opens_call: opens == Opens::Call,
+                opens_dialog: opens != Opens::Nothing,
             },
         );
         id
@@ -256,13 +285,20 @@ impl ProxyCore {
     pub(crate) fn next_group(&mut self, now: Moment, layer: &mut Layer, id: u64) {
         loop {
             let Some(context) = self.contexts.get_mut(&id) else { return };
-            if context.answered || context.cancelled {
+            if context.answered || context.accepted || context.cancelled {
                 return self.finish_if_done(now, layer, id);
             }
-            let Some(group) = context.waiting.pop_front() else { return self.finish_if_done(now, layer, id) };
+            let Some(mut group) = context.waiting.pop_front() else { return self.finish_if_done(now, layer, id) };
+            // RFC 5393 §5.3.3: branches at a time share what breadth the request has; more of them wait for the first to fail
+            let breadth = breadth(&context.request);
+            if group.len() > breadth {
+                let later = group.split_off(breadth.max(1));
+                context.waiting.push_front(later);
+            }
+            let share = (breadth / group.len().max(1)).max(1);
             let mut started = false;
             for hop in group {
-                started |= self.start_branch(now, layer, id, hop);
+                started |= self.start_branch(now, layer, id, hop, share);
             }
             if started {
                 return;
@@ -271,21 +307,25 @@ impl ProxyCore {
     }
 
     /// §16.6: one branch. False when it could not even be sent.
-    fn start_branch(&mut self, now: Moment, layer: &mut Layer, id: u64, hop: Hop) -> bool {
+    fn start_branch(&mut self, now: Moment, layer: &mut Layer, id: u64, hop: Hop, breadth: usize) -> bool {
         let Some(context) = self.contexts.get(&id) else { return false };
         let flow = context.flow;
-        let Some(outgoing) = self.config.listener_for(hop.target.transport, hop.target.address, Some(flow.local)).cloned()
+        let Some(outgoing) =
+            self.config.listener_for(hop.target.transport, hop.target.address, Some(flow.local)).cloned()
         else {
             return false;
         };
         let invite = context.forwardable.method() == Method::Invite;
         let mut edit = context.forwardable.edit();
         edit.set_request_uri(&hop.uri);
+        edit.set(Header::MaxBreadth, &breadth.to_string());
         if context.opens_dialog {
             let incoming = self.config.listener_for(flow.transport, flow.peer, Some(flow.local)).cloned();
             let cookie = self.authenticator.cookie(context.request.call_id().unwrap_or_default());
             // RFC 5658: with two listeners, two Record-Routes; the one that faces the callee stands on top
-            if let Some(incoming) = incoming.filter(|incoming| incoming.address != outgoing.address || incoming.transport != outgoing.transport) {
+            if let Some(incoming) = incoming
+                .filter(|incoming| incoming.address != outgoing.address || incoming.transport != outgoing.transport)
+            {
                 edit.push_front(Header::RecordRoute, &record_route(&incoming.advertised, incoming.transport, &cookie));
             }
             edit.push_front(Header::RecordRoute, &record_route(&outgoing.advertised, outgoing.transport, &cookie));
@@ -300,19 +340,27 @@ impl ProxyCore {
         let via = ViaSpec { sent_by: outgoing.advertised.clone(), branch_suffix: mark };
         let call = context.call;
         let index = context.branches.len();
-        let Ok(key) = layer.request(now, sent.clone(), target, &via) else { return false };
+        let Ok(key) = layer.request(now, sent.clone(), target, &via) else {
+            if let Some(context) = self.contexts.get_mut(&id) {
+                context.overloaded = true;
+            }
+            return false;
+        };
 
         let trial = call.and_then(|call| self.start_trial(now, call, hop.destination.as_ref()));
-        let timer_c = invite
-            .then(|| self.timers.insert(now + self.config.timer_c, Timer::C { context: id, branch: index }));
-        let silence = (invite && hop.destination.is_some())
-            .then(|| self.timers.insert(now + self.config.gateway_silence, Timer::Silence { context: id, branch: index }));
+        let timer_c =
+            invite.then(|| self.timers.insert(now + self.config.timer_c, Timer::C { context: id, branch: index }));
+        let silence = (invite && hop.destination.is_some()).then(|| {
+            self.timers.insert(now + self.config.gateway_silence, Timer::Silence { context: id, branch: index })
+        });
         self.by_client.insert(key, (id, index));
         if let Some(context) = self.contexts.get_mut(&id) {
             context.branches.push(Branch {
                 key,
                 state: BranchState::Calling,
                 abandoned: false,
+                accepted: false,
+                hung_up: Vec::new(),
                 timer_c,
                 silence,
                 trial,
@@ -325,7 +373,7 @@ impl ProxyCore {
 
     /// Where a request with these Routes and this Request-URI goes next (§16.6 step 6, 7). Names are not resolved here:
     /// addresses and our users' own contacts only.
-    pub(crate) fn next_hop(&self, now: Moment, message: &Message, flow: &Flow) -> Option<Target> {
+    pub(crate) fn next_hop(&self, now: Moment, message: &Message, near: Option<SocketAddr>) -> Option<Target> {
         let text = match message.routes().next() {
             Some(route) => route.ok()?.uri.to_owned(),
             None => message.request_uri().to_owned(),
@@ -347,9 +395,35 @@ impl ProxyCore {
             .parse()
             .ok()?;
         let address = SocketAddr::new(host, uri.port.unwrap_or(transport.default_port()));
-        let listener = self.config.listener_for(transport, address, Some(flow.local))?;
+        let listener = self.config.listener_for(transport, address, near)?;
         Some(Target { transport, address, flow: None, local: Some(listener.address) })
     }
+}
+
+/// RFC 5393 §5.3: on how many branches at a time a request may be in all; 60 where it does not say.
+fn breadth(message: &Message) -> usize {
+    let written = message.header(Header::MaxBreadth).and_then(|value| value.parse().ok());
+    written.unwrap_or(MAX_BREADTH_DEFAULT)
+}
+
+fn hop_of(binding: &Binding) -> Hop {
+    Hop { uri: request_uri_of(&binding.contact), target: binding.target, destination: None }
+}
+
+/// A binding's contact as a Request-URI: without the headers and the `method` parameter that must not stand there
+/// (RFC 3261 §19.1.1, §16.6 step 2).
+fn request_uri_of(contact: &str) -> String {
+    let Ok(uri) = Uri::parse(contact) else { return contact.to_owned() };
+    let bare = match uri.headers() {
+        Some(headers) => contact.strip_suffix(headers).and_then(|rest| rest.strip_suffix('?')).unwrap_or(contact),
+        None => contact,
+    };
+    let Some(method) = uri.param("method") else { return bare.to_owned() };
+    let written = match method.value {
+        Some(value) => format!(";{}={value}", method.name),
+        None => format!(";{}", method.name),
+    };
+    bare.replacen(&written, "", 1)
 }
 
 /// URI parameter of our Record-Route that holds a keyed hash of the Call-ID.

@@ -2,24 +2,29 @@
 
 use strowger_clock::Moment;
 use strowger_sip::{Builder, Header, Message, Method};
-use strowger_transaction::{ClientKey, Layer, ServerKey};
+use strowger_transaction::{ClientKey, Layer, ServerKey, Target};
 
+use crate::call::Held;
+use crate::clearing::peer_of;
 use crate::context::BranchState;
 use crate::core::{ProxyCore, Timer};
 use crate::effect::{Cause, ReleaseSource};
+use crate::in_dialog::to_strict_router;
+
+/// Dialogs of one branch that are hung up at most; further ones are sent a BYE for each 2xx that comes again.
+const HUNG_UP_MAX: usize = 16;
 
 impl ProxyCore {
     /// A response to a request of ours.
     pub(crate) fn response(&mut self, now: Moment, layer: &mut Layer, key: ClientKey, message: Message) {
         let Some(&(id, index)) = self.by_client.get(&key) else {
-            // the context is gone: a 2xx of a fork that came late is hung up, the rest is nobody's
-            self.counters.dropped += 1;
+            // the answer to a BYE of ours (a context outlives its branches' transactions)
             return;
         };
         let status = message.status().unwrap_or(500);
         let Some(context) = self.contexts.get_mut(&id) else { return };
         let invite = context.request.method() == Method::Invite;
-        let call = context.call;
+        let (call, cancelled) = (context.call, context.cancelled);
         let Some(branch) = context.branches.get_mut(index) else { return };
         let trial = branch.trial;
         if let Some(timer) = branch.silence.take() {
@@ -29,19 +34,23 @@ impl ProxyCore {
             if branch.state == BranchState::Calling {
                 branch.state = BranchState::Proceeding;
             }
+            if status == 100 {
+                return;
+            }
             if let Some(timer) = branch.timer_c.take() {
                 self.timers.cancel(timer);
                 // §16.7 step 2: a provisional other than 100 sets it anew
                 branch.timer_c =
                     Some(self.timers.insert(now + self.config.timer_c, Timer::C { context: id, branch: index }));
             }
-            if status == 100 || branch.abandoned {
+            if branch.abandoned || branch.state == BranchState::Done || context.answered {
+                // nobody waits for it
                 return;
             }
             if let (Some(call), Some(trial)) = (call, trial) {
                 self.trial_alerted(now, call, trial);
             }
-            return self.promise(now, layer, id, index, message);
+            return self.promise(now, layer, Held { context: id, branch: index, message });
         }
         if let Some(timer) = branch.timer_c.take() {
             self.timers.cancel(timer);
@@ -49,23 +58,30 @@ impl ProxyCore {
         let was_done = branch.state == BranchState::Done;
         branch.state = BranchState::Done;
         if (200..300).contains(&status) {
-            if branch.abandoned {
-                return self.hang_up_branch(now, layer, id, index, &message);
+            let held = Held { context: id, branch: index, message };
+            let refused = held.message.to().is_ok_and(|to| branch.has_hung_up(to.tag()));
+            if context.opens_call && (refused || branch.abandoned || (context.answered && !context.accepted)) {
+                return self.hang_up_branch(now, layer, &held);
             }
-            if let (Some(call), Some(trial), false) = (call, trial, was_done) {
+            branch.accepted = true;
+            let is_first = !context.accepted;
+            context.accepted = true;
+            context.waiting.clear();
+            if let (Some(call), Some(trial), true) = (call, trial, is_first) {
                 self.trial_connected(now, call, trial);
             }
-            if invite && !was_done {
+            if invite && is_first {
                 self.cancel_branches(now, layer, id, Some(index));
             }
-            return self.promise(now, layer, id, index, message);
+            return self.promise(now, layer, held);
         }
         if branch.abandoned || was_done {
             return self.finish_if_done(now, layer, id);
         }
         if let (Some(call), Some(trial)) = (call, trial) {
             let cause = q850_of(&message).map_or(Cause::Sip(status), Cause::Q850);
-            self.trial_ended(now, call, trial, cause, ReleaseSource::Destination);
+            let release = if cancelled { ReleaseSource::Source } else { ReleaseSource::Destination };
+            self.trial_ended(now, call, trial, cause, release);
         }
         self.final_failure(now, layer, id, index, message);
     }
@@ -100,7 +116,7 @@ impl ProxyCore {
         let status = message.status().unwrap_or(500);
         let Some(context) = self.contexts.get_mut(&id) else { return };
         context.finals.push(message);
-        if context.answered || context.cancelled {
+        if context.answered || context.accepted || context.cancelled {
             return self.finish_if_done(now, layer, id);
         }
         if status >= 600 {
@@ -142,13 +158,20 @@ impl ProxyCore {
 
     /// §16.8.
     pub(crate) fn timer_c(&mut self, now: Moment, layer: &mut Layer, id: u64, index: usize) {
-        let Some(branch) = self.contexts.get_mut(&id).and_then(|context| context.branches.get_mut(index)) else { return };
+        let Some(branch) = self.contexts.get_mut(&id).and_then(|context| context.branches.get_mut(index)) else {
+            return;
+        };
         branch.timer_c = None;
         let key = branch.key;
-        match branch.state {
-            BranchState::Proceeding => layer.cancel(now, key),
-            BranchState::Calling => self.branch_failed(now, layer, key, 408),
-            BranchState::Done => {}
+        if branch.state != BranchState::Done {
+            layer.cancel(now, key);
+        }
+        if branch.state == BranchState::Calling {
+            // no CANCEL can be sent yet: as if it had answered 408, and a 2xx that comes all the same is hung up
+            self.branch_failed(now, layer, key, 408);
+            if let Some(branch) = self.contexts.get_mut(&id).and_then(|context| context.branches.get_mut(index)) {
+                branch.abandoned = true;
+            }
         }
     }
 
@@ -162,10 +185,8 @@ impl ProxyCore {
         context.cancelled = true;
         context.waiting.clear();
         self.cancel_branches(now, layer, id, None);
-        let waiting = self.contexts.get(&id).is_some_and(|context| context.is_waiting());
-        if !waiting {
-            self.finish_with(now, layer, id, 487);
-        }
+        // a 2xx that is held has won: it is passed on when the policy server agrees, and the caller hangs up
+        self.finish_if_done(now, layer, id);
     }
 
     pub(crate) fn cancel_branches(&mut self, now: Moment, layer: &mut Layer, id: u64, but: Option<usize>) {
@@ -180,7 +201,7 @@ impl ProxyCore {
     /// When nothing more can come: the best final goes to the caller (§16.7 step 6 to 9).
     pub(crate) fn finish_if_done(&mut self, now: Moment, layer: &mut Layer, id: u64) {
         let Some(context) = self.contexts.get(&id) else { return };
-        if context.answered || context.is_waiting() || !context.waiting.is_empty() {
+        if context.answered || context.accepted || context.is_waiting() || !context.waiting.is_empty() {
             return;
         }
         if context.cancelled {
@@ -188,7 +209,8 @@ impl ProxyCore {
         }
         let Some(best) = context.best().cloned() else {
             // nothing could be sent to anybody
-            return self.finish_with(now, layer, id, 480);
+            let status = if context.overloaded { 503 } else { 480 };
+            return self.finish_with(now, layer, id, status);
         };
         let status = best.status().unwrap_or(500);
         let own = best.vias().count() <= context.request.vias().count();
@@ -242,7 +264,8 @@ impl ProxyCore {
         }
         context.answered = true;
         context.waiting.clear();
-        let (key, call, cancelled) = (context.key, context.call, context.cancelled);
+        let (key, cancelled) = (context.key, context.cancelled);
+        let call = context.call.filter(|_| context.opens_call);
         let status = response.status().unwrap_or(500);
         layer.respond(now, key, response);
         if let Some(call) = call {
@@ -252,59 +275,90 @@ impl ProxyCore {
     }
 
     /// A response that goes to the caller: our Via off, everything else as it came.
-    pub(crate) fn forward_response(&mut self, now: Moment, layer: &mut Layer, id: u64, message: &Message) {
-        let Some(context) = self.contexts.get_mut(&id) else { return };
-        let mut edit = message.edit();
-        edit.remove_first_value(Header::Via);
+    pub(crate) fn forward_response(&mut self, now: Moment, layer: &mut Layer, held: &Held) {
+        let Held { context: id, branch: index, message } = held;
+        let Some(context) = self.contexts.get_mut(id) else { return };
+        let Some(branch) = context.branches.get(*index) else { return };
         let status = message.status().unwrap_or(500);
+        // what was held may have been overtaken: by the failure of its branch, or by the answer of another
+        let overtaken = if status < 200 {
+            context.answered || branch.abandoned || (branch.state == BranchState::Done && !branch.accepted)
+        } else {
+            context.answered && !context.accepted
+        };
+        if overtaken {
+            if status >= 200 && context.opens_call {
+                self.hang_up_branch(now, layer, held);
+            }
+            return;
+        }
         if status >= 200 {
             context.answered = true;
-            context.waiting.clear();
         }
-        let (key, call) = (context.key, context.call);
+        let (key, came_by) = (context.key, branch.target);
+        let call = context.call.filter(|_| context.opens_call);
+        let mut edit = message.edit();
+        edit.remove_first_value(Header::Via);
         layer.respond(now, key, edit.finish());
         if (200..300).contains(&status)
             && let Some(call) = call
         {
             let callee_tag = message.to().ok().and_then(|to| to.tag().map(str::to_owned));
-            self.call_answered(now, call, callee_tag);
+            self.call_answered(now, call, callee_tag, peer_of(message, came_by));
         }
     }
 
     /// A callee has answered a branch that nobody waits for: ACK it and hang up (RFC 3261 §13.2.2.4 asks this of a UAC; the
     /// caller will never see this 2xx, so we do it in its place).
-    pub(crate) fn hang_up_branch(&mut self, now: Moment, layer: &mut Layer, id: u64, index: usize, answer: &Message) {
-        let Some(context) = self.contexts.get(&id) else { return };
-        let Some(branch) = context.branches.get(index) else { return };
+    pub(crate) fn hang_up_branch(&mut self, now: Moment, layer: &mut Layer, held: &Held) {
+        let Held { context: id, branch: index, message: answer } = held;
+        let tag = answer.to().ok().and_then(|to| to.tag().map(str::to_owned)).unwrap_or_default();
+        let Some(branch) = self.contexts.get_mut(id).and_then(|context| context.branches.get_mut(*index)) else {
+            return;
+        };
+        let is_again = branch.has_hung_up(Some(&tag));
+        if !is_again && branch.hung_up.len() < HUNG_UP_MAX {
+            branch.hung_up.push(tag);
+        }
+        let (sent, target) = (branch.sent.clone(), branch.target);
+        let Ok(cseq) = sent.cseq() else { return };
         let contact = match answer.contacts().next() {
             Some(Ok(contact)) => contact.uri.to_owned(),
-            _ => branch.sent.request_uri().to_owned(),
+            _ => sent.request_uri().to_owned(),
         };
-        let Ok(cseq) = branch.sent.cseq() else { return };
-        // the route set from here on: what the callee's side recorded above us
-        let ours = context.request.values(Header::RecordRoute).count();
-        let recorded: Vec<String> = answer.values(Header::RecordRoute).map(str::to_owned).collect();
-        let above = recorded.len().saturating_sub(ours + 2);
-        let routes: Vec<String> = recorded.iter().take(above).rev().cloned().collect();
+        // the route set from here on: what the callee's side recorded above what we sent
+        let recorded: Vec<&str> = answer.values(Header::RecordRoute).collect();
+        let above = recorded.len().saturating_sub(sent.values(Header::RecordRoute).count());
+        let routes = recorded.get(..above).unwrap_or_default().iter().rev();
         let build = |method: Method, sequence: u32| {
             let mut builder = Builder::request(method.clone(), &contact)
-                .copy(Header::From, &branch.sent)
+                .copy(Header::From, &sent)
                 .copy(Header::To, answer)
-                .copy(Header::CallId, &branch.sent)
+                .copy(Header::CallId, &sent)
+                .header(Header::MaxForwards, "70")
                 .header(Header::CSeq, &format!("{sequence} {method}"));
-            for route in &routes {
+            for route in routes.clone() {
                 builder = builder.header(Header::Route, route);
             }
             builder.build()
         };
-        let ack = build(Method::Ack, cseq.number);
-        let bye = build(Method::Bye, cseq.number.saturating_add(1));
-        let target = branch.target;
+        let (ack, target) = self.towards_peer(now, build(Method::Ack, cseq.number), target);
         self.send_ack(layer, ack, target);
-        let via = self.via_for(&target);
-        // its answer needs nobody: a transaction without a context
-        let _ = layer.request(now, bye, target, &via);
-        self.finish_if_done(now, layer, id);
+        if !is_again {
+            let (bye, target) = self.towards_peer(now, build(Method::Bye, cseq.number.saturating_add(1)), target);
+            let via = self.via_for(&target);
+            // its answer needs nobody: a transaction without a context
+            let _ = layer.request(now, bye, target, &via);
+        }
+        self.finish_if_done(now, layer, *id);
+    }
+
+    /// A request of ours inside a dialog that a branch opened, and where it goes: over the branch's connection where it has
+    /// one, else where its route set or remote target says.
+    fn towards_peer(&self, now: Moment, request: Message, branch: Target) -> (Message, Target) {
+        let by_connection = branch.transport.is_reliable() && branch.flow.is_some();
+        let elsewhere = if by_connection { None } else { self.next_hop(now, &request, branch.local) };
+        (to_strict_router(request), elsewhere.unwrap_or(branch))
     }
 
     pub(crate) fn client_terminated(&mut self, key: ClientKey) {
@@ -339,7 +393,8 @@ impl ProxyCore {
                     self.timers.cancel(timer);
                 }
             }
-            if let Some(call) = context.call.and_then(|call| self.calls.get_mut(&call)) {
+            let call = context.call.filter(|_| context.opens_call);
+            if let Some(call) = call.and_then(|call| self.calls.get_mut(&call)) {
                 call.context = None;
             }
         }
