@@ -11,9 +11,10 @@ use strowger_osp::{
 };
 
 use crate::http::{Poster, TransportError, Url, UrlError};
+use crate::tls::Tls;
 
-/// How long one URL has to answer.
-const TIMEOUT: Duration = Duration::from_secs(4);
+/// How long one URL has to answer, when nothing else is said.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Who this device is to its clearinghouse; written into every request that does not say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,12 +89,12 @@ pub(crate) fn now() -> Timestamp {
 }
 
 impl OspClient {
-    /// For these URLs (`http://host:port/osp`), the first being asked first.
+    /// For these URLs (`http://host:port/osp`), the first being asked first. For `https://` see [`OspClient::with_tls`].
     ///
     /// # Errors
     /// When there is none, or one is no `http` URL.
     pub fn new<U: AsRef<str>>(urls: Vec<U>, identity: ClientIdentity) -> Result<OspClient, UrlError> {
-        OspClient::with_timeout(urls, identity, TIMEOUT)
+        OspClient::with_timeout(urls, identity, ANSWER_TIMEOUT)
     }
 
     /// The same with another time-out for each URL than four seconds.
@@ -105,7 +106,30 @@ impl OspClient {
         identity: ClientIdentity,
         timeout: Duration,
     ) -> Result<OspClient, UrlError> {
-        let urls = urls.iter().map(|url| Url::parse(url.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        OspClient::build(urls, identity, timeout, None)
+    }
+
+    /// For `https://host:port/osp` as well, with what the client believes and shows.
+    ///
+    /// # Errors
+    /// When there is no URL, one is neither `http` nor `https`, or keys and certificates do not fit together.
+    pub fn with_tls<U: AsRef<str>>(
+        urls: Vec<U>,
+        identity: ClientIdentity,
+        timeout: Duration,
+        tls: &Tls,
+    ) -> Result<OspClient, UrlError> {
+        OspClient::build(urls, identity, timeout, Some(tls))
+    }
+
+    fn build<U: AsRef<str>>(
+        urls: Vec<U>,
+        identity: ClientIdentity,
+        timeout: Duration,
+        tls: Option<&Tls>,
+    ) -> Result<OspClient, UrlError> {
+        let parse = |url: &U| Url::parse(url.as_ref()).and_then(|url| url.usable(tls));
+        let urls = urls.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         if urls.is_empty() {
             return Err(UrlError::None);
         }
@@ -114,7 +138,7 @@ impl OspClient {
                 urls,
                 identity,
                 timeout,
-                poster: Poster::new(),
+                poster: Poster::new(tls)?,
                 preferred: AtomicUsize::new(0),
                 next_id: AtomicU64::new(now().unix_nanos() / 1000),
             }),

@@ -8,6 +8,7 @@ use strowger_enrollment::{
 };
 
 use crate::http::{Poster, TransportError, Url, UrlError};
+use crate::tls::{Tls, TlsError};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -57,6 +58,12 @@ pub enum EnrollError {
     /// The URL.
     #[error(transparent)]
     Url(#[from] UrlError),
+    /// Keys or certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The server gives another authority's certificate than the one believed.
+    #[error("clearinghouse gives another authority's certificate than the one that is trusted")]
+    Authority,
     /// The server could not be asked.
     #[error("enrollment at {url} failed: {error}")]
     Transport {
@@ -85,7 +92,7 @@ pub enum EnrollError {
 /// Obtains a certificate for a device: makes a key, fetches the authority's certificate, sends a certificate request.
 ///
 /// `url` is the clearinghouse's (`http://host:port/osp` or `…/tep`). The password crosses the connection as it is: over plain HTTP only
-/// within one machine.
+/// within one machine, else [`enroll_with_tls`].
 ///
 /// # Errors
 /// See [`EnrollError`].
@@ -96,12 +103,42 @@ pub async fn enroll(
     password: &str,
     kind: DeviceKeyKind,
 ) -> Result<DeviceCredentials, EnrollError> {
-    let url = Url::parse(url)?.for_enrollment();
-    let poster = Poster::new();
+    obtain(url, customer, device, password, kind, None).await
+}
+
+/// The same over `https://` as well. The authority's certificate must be the one that `tls` believes; a device that shows a certificate it has
+/// (renewal) needs no password.
+///
+/// # Errors
+/// See [`EnrollError`].
+pub async fn enroll_with_tls(
+    url: &str,
+    customer: &str,
+    device: &str,
+    password: &str,
+    kind: DeviceKeyKind,
+    tls: &Tls,
+) -> Result<DeviceCredentials, EnrollError> {
+    obtain(url, customer, device, password, kind, Some(tls)).await
+}
+
+async fn obtain(
+    url: &str,
+    customer: &str,
+    device: &str,
+    password: &str,
+    kind: DeviceKeyKind,
+    tls: Option<&Tls>,
+) -> Result<DeviceCredentials, EnrollError> {
+    let url = Url::parse(url)?.usable(tls)?.for_enrollment();
+    let poster = Poster::new(tls)?;
     let authority = match ask(&poster, &url, &TepRequest::AuthorityCertificate).await? {
         TepAnswer::AuthorityCertificate { certificate } => certificate,
         _ => return Err(EnrollError::Mismatch),
     };
+    if tls.is_some_and(|tls| !tls.believes(&authority)) {
+        return Err(EnrollError::Authority);
+    }
     // An RSA key takes a while: not on the runtime's own threads.
     let key = tokio::task::spawn_blocking(move || DeviceKey::generate(kind))
         .await

@@ -2,14 +2,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use crate::tls::{Tls, TlsError, nobody};
+
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
-/// An `http://` URL.
+/// An `http://` or `https://` URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url(http::Uri);
 
@@ -19,9 +22,15 @@ pub enum UrlError {
     /// Not a URL with a host.
     #[error("{0:?} is not a URL such as http://127.0.0.1:5045/osp")]
     Malformed(String),
-    /// Not http.
-    #[error("{0:?}: only http:// is supported between the roles for now")]
+    /// Neither http nor https.
+    #[error("{0:?}: only http:// and https:// are supported")]
     Scheme(String),
+    /// https, and nothing that says whom to believe.
+    #[error("{0:?}: https:// needs the authority's certificate, enroll the device first")]
+    NoTrust(String),
+    /// The keys or certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No URL at all.
     #[error("no clearinghouse URL is given")]
     None,
@@ -38,10 +47,20 @@ impl Url {
         if uri.host().is_none_or(str::is_empty) || uri.scheme().is_none() {
             return Err(malformed());
         }
-        if uri.scheme_str() != Some("http") {
-            return Err(UrlError::Scheme(text.to_owned()));
+        match uri.scheme_str() {
+            Some("http" | "https") => Ok(Url(uri)),
+            _ => Err(UrlError::Scheme(text.to_owned())),
         }
-        Ok(Url(uri))
+    }
+
+    /// Whether it is an `https://` URL.
+    pub fn is_https(&self) -> bool {
+        self.0.scheme_str() == Some("https")
+    }
+
+    /// The URL, when it can be asked with or without TLS.
+    pub(crate) fn usable(self, tls: Option<&Tls>) -> Result<Url, UrlError> {
+        if self.is_https() && tls.is_none() { Err(UrlError::NoTrust(self.to_string())) } else { Ok(self) }
     }
 
     /// The enrollment address beside an OSP address: the path `/osp` becomes `/tep`, any other is left alone.
@@ -78,21 +97,28 @@ pub enum TransportError {
     Body(String),
 }
 
-/// HTTP/1.1 with kept connections.
+/// HTTP/1.1 with kept connections, over TLS where the URL says so.
 #[derive(Clone, Debug)]
 pub(crate) struct Poster {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl Poster {
-    pub(crate) fn new() -> Poster {
+    pub(crate) fn new(tls: Option<&Tls>) -> Result<Poster, TlsError> {
+        let config = tls.map_or_else(nobody, Tls::client_config)?;
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
+        connector.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(KEEP_ALIVE)
             .pool_timer(TokioTimer::new())
             .build(connector);
-        Poster { client }
+        Ok(Poster { client })
     }
 
     /// Posts and returns the body of a 200.

@@ -147,7 +147,8 @@ fn urls() {
     };
     assert!(new(vec!["http://127.0.0.1:5045/osp", "http://[::1]/osp"]).is_ok());
     assert_eq!(new(vec![]), Err(UrlError::None));
-    assert!(matches!(new(vec!["https://127.0.0.1/osp"]), Err(UrlError::Scheme(_))));
+    assert!(matches!(new(vec!["https://127.0.0.1/osp"]), Err(UrlError::NoTrust(_))));
+    assert!(matches!(new(vec!["ftp://127.0.0.1/osp"]), Err(UrlError::Scheme(_))));
     for bad in ["", "/osp", "127.0.0.1:5045", "http://", "http:///osp", "not a url"] {
         assert!(matches!(new(vec![bad]), Err(UrlError::Malformed(_))), "{bad:?}");
     }
@@ -165,7 +166,7 @@ async fn enrollment() {
     };
     let credentials = enroll("s3cret/+&=", DeviceKeyKind::P256).await.unwrap();
     let (_, certificate) = x509_pem(&credentials.certificate_pem);
-    let who = server.authority.identify(&certificate, now(), &Revocations::default()).unwrap();
+    let who = server.authority.identify(&certificate, now(), &Revocations::default()).unwrap().identity;
     assert_eq!((who.customer.as_str(), who.device.as_str()), ("1000", "1"));
     assert!(matches!(enroll("wrong", DeviceKeyKind::P256).await, Err(EnrollError::Refused(2))));
     server.record.lock().unwrap().status = DeviceStatus::Pending;

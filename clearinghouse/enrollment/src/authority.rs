@@ -433,3 +433,9 @@ fn requested_key(request: &[u8]) -> Result<SubjectPublicKeyInfo, RequestError> {
     }
     SubjectPublicKeyInfo::from_der(info.raw).map_err(|_| RequestError::WeakKey)
 }
+
+/// SHA-256 of a certificate (DER): its fingerprint.
+pub fn sha256(certificate: &[u8]) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
+    <[u8; 32]>::try_from(digest.as_ref()).unwrap_or([0; 32])
+}

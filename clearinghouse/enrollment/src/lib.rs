@@ -18,7 +18,7 @@ mod tep;
 
 pub use authority::{
     Authority, AuthorityError, CertificateRefused, DeviceIdentity, Issued, MAX_REQUEST_OCTETS, MAX_REVOKED,
-    RequestError, Revocations, Shown, serial_and_expiry,
+    RequestError, Revocations, Shown, serial_and_expiry, sha256,
 };
 pub use device::{DeviceKey, DeviceKeyKind};
 pub use registry::{DeviceRecord, DeviceStatus, Refused, Secret, answer};
