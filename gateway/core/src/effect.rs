@@ -55,10 +55,10 @@ pub struct MediaStatistics {
     pub jitter_ms: f64,
     /// Round trip, milliseconds, if RTCP told.
     pub round_trip_ms: Option<f64>,
-    /// E-model rating of what we received (ITU-T G.107).
-    pub r_factor: f64,
-    /// Conversational mean opinion score of what we received.
+    /// Mean opinion score of what we received (ITU-T G.107); 0 when nothing was.
     pub mos: f64,
+    /// Share of what we sent that was lost, by the caller's last report, 0.0 to 1.0.
+    pub remote_loss: Option<f64>,
 }
 
 /// Who ended the call.
