@@ -19,6 +19,8 @@ use super::report::Report;
 use crate::config::File;
 use crate::exchange::Exchange;
 
+/// Synchronization source of packets that belong to no call.
+pub const PROBE_SSRC: u32 = 0x5052_4f42;
 /// How long the main call is held.
 const CALL: Duration = Duration::from_secs(6);
 /// What the phone says: heard back from the echo number.
@@ -260,11 +262,13 @@ impl Edge<'_> {
                 let socket = UdpSocket::bind(from)?;
                 socket2::SockRef::from(&socket).set_tos_v4(46 << 2)?;
                 let mut packet = [0u8; 172];
+                // an RTP header of version 2, payload type PCMA (RFC 3550 §5.1)
                 packet[0] = 0x80;
                 packet[1] = 8;
-                packet[11] = 77;
+                packet[8..12].copy_from_slice(&PROBE_SSRC.to_be_bytes());
                 for sequence in 0..5u8 {
                     packet[3] = sequence;
+                    packet[6..8].copy_from_slice(&(u16::from(sequence) * 160).to_be_bytes());
                     // nobody listens there: a refusal of the far kernel is no failure of the probe
                     let _ = socket.send_to(&packet, target);
                     std::thread::sleep(Duration::from_millis(5));

@@ -63,6 +63,11 @@ impl Network {
         })
     }
 
+    /// Name of the router's namespace: what its interfaces are called by in the capture.
+    pub fn router_name(&self) -> &str {
+        self.topology.as_ref().map_or("router", |topology| topology.name("router"))
+    }
+
     /// Whether media cross the router.
     pub fn has_router(&self) -> bool {
         self.topology.is_some()
