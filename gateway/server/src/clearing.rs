@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_report_can_be_sent_and_read_again() {
-        let at = |seconds| Timestamp::from_unix_seconds(1_795_255_200 + seconds);
+        let at = |seconds: u64| Timestamp::from_unix_seconds(1_795_255_200 + seconds);
         let call = CallUsage {
             transaction_id: 4711,
             call_id: "call-1".to_owned(),

@@ -222,7 +222,7 @@ impl BoundGateway {
             )),
             tokio::spawn(until(
                 background.clone(),
-                watching::capabilities(client, handle.clone(), here, config.limits.calls),
+                watching::capabilities(client.clone(), handle.clone(), here, config.limits.calls),
             )),
         ] {
             drop(task);
@@ -248,6 +248,7 @@ impl BoundGateway {
         let (served, ()) = tokio::join!(serving, ending);
         media.stop();
         background.cancel();
+        watching::say_goodbye(client, here).await;
         tasks.close();
         if tokio::time::timeout(USAGE_DRAIN, tasks.wait()).await.is_err() {
             tracing::warn!("charge messages were still under way at the end");

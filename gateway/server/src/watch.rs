@@ -100,6 +100,15 @@ pub(crate) async fn capabilities(
     }
 }
 
+/// The last indication: no calls any more. Tried once, for a second at most.
+pub(crate) async fn say_goodbye(client: Option<OspClient>, here: Option<SocketAddr>) {
+    let Some(client) = client else { return };
+    let told = client.indicate_capabilities(clearing::capabilities(here, 0, true, now()));
+    if !matches!(tokio::time::timeout(Duration::from_secs(1), told).await, Ok(Ok(()))) {
+        tracing::debug!("the clearinghouse was not told that the gateway goes out of service");
+    }
+}
+
 fn is_nearly_full(handle: &GatewayHandle, calls_max: usize) -> bool {
     let counters = handle.counters();
     let share = |used: usize, all: usize| used.saturating_mul(100) >= all.saturating_mul(NEARLY_FULL_PERCENT);
