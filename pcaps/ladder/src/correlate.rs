@@ -267,10 +267,11 @@ impl Correlation {
     fn note_transaction(&mut self, index: Option<usize>, facts: &OspFacts) {
         let (Some(index), Some(id)) = (index, facts.transaction_id) else { return };
         self.by_transaction.insert(id, index);
-        if let Some(draft) = self.drafts.get_mut(index) {
-            if draft.transaction_ids.len() < KEYS_MAX && !draft.transaction_ids.contains(&id) {
-                draft.transaction_ids.push(id);
-            }
+        if let Some(draft) = self.drafts.get_mut(index)
+            && draft.transaction_ids.len() < KEYS_MAX
+            && !draft.transaction_ids.contains(&id)
+        {
+            draft.transaction_ids.push(id);
         }
     }
 

@@ -26,6 +26,8 @@ const PROTOCOL_TCP: u8 = 6;
 const PROTOCOL_UDP: u8 = 17;
 /// Messages whose copies on other interfaces are recognized at the same time.
 const COPIES_MAX: usize = 65_536;
+/// Sendings of one message (timers A and E send 11 at most) whose first sight may be corrected.
+const SENDINGS_MAX: usize = 16;
 /// Interfaces (with direction) that one message is told apart on.
 const PLACES_MAX: usize = 16;
 /// The same octets again after so long are another message (64*T1, RFC 3261 §17).
@@ -47,7 +49,8 @@ struct Copies {
     first_at: u64,
     places: Vec<(u64, u32)>,
     occurrences: u32,
-    message: Option<usize>,
+    /// The message of each sending, the first [`SENDINGS_MAX`].
+    messages: Vec<Option<usize>>,
 }
 
 /// What one direction of a TCP connection carries.
@@ -211,7 +214,10 @@ impl Dissector {
                         let index = self.sip(&message, datagram.source, datagram.destination, seen, again);
                         self.remember(key, index);
                     }
-                    Err(error) => self.trouble(seen, format!("SIP: {error}")),
+                    Err(error) => {
+                        self.trouble(seen, format!("SIP: {error}"));
+                        self.remember(key, None);
+                    }
                 },
             }
         } else if strowger_rtp::is_rtcp(datagram.payload) {
@@ -409,14 +415,14 @@ impl Dissector {
         }
         if !self.copies.contains_key(&key) {
             if !expired {
-                if self.copies.len() >= COPIES_MAX {
-                    if let Some(oldest) = self.copies_order.pop_front() {
-                        self.copies.remove(&oldest);
-                    }
+                if self.copies.len() >= COPIES_MAX
+                    && let Some(oldest) = self.copies_order.pop_front()
+                {
+                    self.copies.remove(&oldest);
                 }
                 self.copies_order.push_back(key);
             }
-            let copies = Copies { first_at: at, places: vec![(place, 1)], occurrences: 1, message: None };
+            let copies = Copies { first_at: at, places: vec![(place, 1)], occurrences: 1, messages: Vec::new() };
             self.copies.insert(key, copies);
             return Occurrence::New { key, again: false };
         }
@@ -437,12 +443,14 @@ impl Dissector {
             copies.occurrences = count;
             return Occurrence::New { key, again: true };
         }
-        Occurrence::Copy(copies.message.filter(|_| count == copies.occurrences))
+        Occurrence::Copy(copies.messages.get(count as usize - 1).copied().flatten())
     }
 
     fn remember(&mut self, key: u64, message: Option<usize>) {
-        if let Some(copies) = self.copies.get_mut(&key) {
-            copies.message = message;
+        if let Some(copies) = self.copies.get_mut(&key)
+            && copies.messages.len() < SENDINGS_MAX
+        {
+            copies.messages.push(message);
         }
     }
 }
@@ -543,7 +551,7 @@ impl Framing {
             None => Framing::Unknown(held),
             Some(false) => {
                 // the first line of SIP or HTTP may come in pieces
-                let text = held.iter().all(|octet| octet.is_ascii_graphic() || *octet == b' ');
+                let text = start.iter().all(|octet| octet.is_ascii_graphic() || *octet == b' ');
                 if text && held.len() <= UNKNOWN_OCTETS_MAX { Framing::Unknown(held) } else { Framing::Nothing }
             }
         }

@@ -445,7 +445,7 @@ impl<R: Read> Reader<R> {
             }
         };
         let total = self.word(&head, 0).unwrap_or(0);
-        if total < 28 || total % 4 != 0 {
+        if total < 28 || !total.is_multiple_of(4) {
             self.stop(offset, format!("a section header claims {total} octets"));
             return;
         }

@@ -70,10 +70,10 @@ impl Fragments {
             identification: fragment.identification,
         };
         if !self.partial.contains_key(&name) {
-            if self.partial.len() >= self.limit {
-                if let Some(oldest) = self.order.pop_front() {
-                    self.given_up += u64::from(self.partial.remove(&oldest).is_some());
-                }
+            if self.partial.len() >= self.limit
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.given_up += u64::from(self.partial.remove(&oldest).is_some());
             }
             self.order.push_back(name.clone());
         }

@@ -326,7 +326,8 @@ pub(crate) fn osp_component(
             facts.call_ids = vec![call_id(&usage.call_id)];
             facts.transaction_id = Some(usage.transaction_id);
             facts.destination_side = usage.role.as_str().starts_with("destination");
-            label.push_str(&format!(" {}, {} s", usage.role.as_str(), usage.duration_seconds()));
+            label.push_str(&format!(" {} s", usage.duration_seconds()));
+            detail.push(format!("role {}", usage.role.as_str()));
             if let Some(cause) = usage.q850_cause() {
                 detail.push(format!("cause {cause}"));
             }
@@ -358,6 +359,7 @@ pub(crate) fn isup_message(unit: &isup::Msu) -> (IsupFacts, Words) {
         calling: None,
         cause: None,
     };
+    let mut more = String::new();
     let label = match &unit.message {
         isup::Message::InitialAddress(iam) => {
             facts.called = Some(iam.called.digits().to_owned());
@@ -367,7 +369,7 @@ pub(crate) fn isup_message(unit: &isup::Msu) -> (IsupFacts, Words) {
         isup::Message::SubsequentAddress { digits, .. } => format!("{acronym} {digits}"),
         isup::Message::AddressComplete { backward, .. } | isup::Message::Connect { backward, .. } => {
             match backward.status() {
-                isup::CalledPartyStatus::SubscriberFree => format!("{acronym} subscriber free"),
+                isup::CalledPartyStatus::SubscriberFree => format!("{acronym} free"),
                 _ => acronym.to_owned(),
             }
         }
@@ -386,17 +388,18 @@ pub(crate) fn isup_message(unit: &isup::Msu) -> (IsupFacts, Words) {
             format!("{acronym} {} {}", cause.cause.0, cause.cause.text())
         }
         isup::Message::Charge(isup::Charge::Tariff(tariff)) => format!(
-            "{acronym} {} + {}/{} s",
+            "{acronym} {}+{}/{}s",
             amount(tariff.currency, tariff.setup_micros),
             amount(tariff.currency, tariff.interval_micros).get(4..).unwrap_or_default(),
             f64::from(tariff.interval_ms) / 1000.0
         ),
         isup::Message::Charge(isup::Charge::Interval { currency, number, charged_seconds, amount_micros }) => {
-            format!("{acronym} #{number} {}, {charged_seconds} s", amount(*currency, *amount_micros))
+            more = format!(", charge {number}, {charged_seconds} s so far");
+            format!("{acronym} {}", amount(*currency, *amount_micros))
         }
         _ => acronym.to_owned(),
     };
-    let detail = format!("circuit {}, {} to {}", facts.cic, facts.origin, facts.destination);
+    let detail = format!("circuit {}, {} to {}{more}", facts.cic, facts.origin, facts.destination);
     (facts, Words::new(label.trim_end(), detail))
 }
 

@@ -18,6 +18,26 @@
 //! | OSP | CallId is the Call-ID; the answer by its messageId; TransactionId carries it on |
 //! | ISUP | the called number within [`Limits::trunk_seconds`] of the INVITE; circuit and point codes carry it on until RLC |
 //! | RTP | the media addresses of the SDP |
+//!
+//! A message that several interfaces saw is one message: its n-th sight at one interface (and direction) is its n-th sending,
+//! and the earliest sight counts. Streams are kept for each interface, so that marks and loss before and after a router show.
+//!
+//! # Use
+//! ```
+//! use strowger_ladder::{Capture, Names, Style, render};
+//! # let file: &[u8] = &[0xa1, 0xb2, 0x3c, 0x4d, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 0, 0, 0, 101];
+//! let names = Names::new()
+//!     .host("10.1.0.2".parse()?, "phone alice")
+//!     .socket("10.2.0.2:5060".parse()?, "proxy")
+//!     .point_code(2002, "exchange")
+//!     .interface("edge", "router") // edge/left, edge/right
+//!     .pep("edge", "router");
+//! let capture = Capture::read(file, &names)?;
+//! for call in capture.calls() {
+//!     println!("{}", render(call, &Style::default()));
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod capture;
 mod correlate;

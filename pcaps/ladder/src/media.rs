@@ -225,10 +225,11 @@ impl MediaTracker {
         let codec_known = self.tracks.get(slot).is_some_and(|track| track.codec.is_some());
         let codec = if codec_known { None } else { self.format(&key, payload_type) };
         let Some(track) = self.tracks.get_mut(slot) else { return false };
-        if let Some((name, _)) = codec {
-            if !name.eq_ignore_ascii_case("telephone-event") && name != "CN" {
-                track.codec = Some(name);
-            }
+        if let Some((name, _)) = codec
+            && !name.eq_ignore_ascii_case("telephone-event")
+            && name != "CN"
+        {
+            track.codec = Some(name);
         }
         let arrival = Moment::from_nanos(datagram.at.saturating_sub(track.first));
         let outcome =

@@ -67,10 +67,11 @@ impl Cast<'_> {
             if member.role == Role::Other {
                 member.role = role;
             }
-            if let Some(address) = address {
-                if member.addresses.len() < ADDRESSES_MAX && !member.addresses.contains(&address) {
-                    member.addresses.push(address);
-                }
+            if let Some(address) = address
+                && member.addresses.len() < ADDRESSES_MAX
+                && !member.addresses.contains(&address)
+            {
+                member.addresses.push(address);
             }
         }
         index
@@ -85,10 +86,10 @@ impl Cast<'_> {
         let address = self.aliases.get(&address).copied().unwrap_or(address);
         let identity = self.named(&address).unwrap_or(Identity::Socket(address));
         let index = self.member(identity, Role::Other, Some(address.to_string()));
-        if let Some(member) = self.members.get_mut(index) {
-            if !member.sip_hosts.contains(&address.ip()) {
-                member.sip_hosts.push(address.ip());
-            }
+        if let Some(member) = self.members.get_mut(index)
+            && !member.sip_hosts.contains(&address.ip())
+        {
+            member.sip_hosts.push(address.ip());
         }
         index
     }
@@ -155,10 +156,10 @@ pub(crate) fn assign(draft: &Draft, found: &Found, names: &Names) -> (Vec<Party>
     let messages: Vec<&Sighting> = draft.messages.iter().filter_map(|index| found.messages.get(*index)).collect();
     let mut cast = Cast { names, members: Vec::new(), aliases: HashMap::new() };
     for message in &messages {
-        if let (Facts::Sip(facts), Endpoint::Socket(source)) = (&message.facts, message.source) {
-            if let Some(sent_by) = facts.sent_by.filter(|sent_by| *sent_by != source) {
-                cast.aliases.insert(source, sent_by);
-            }
+        if let (Facts::Sip(facts), Endpoint::Socket(source)) = (&message.facts, message.source)
+            && let Some(sent_by) = facts.sent_by.filter(|sent_by| *sent_by != source)
+        {
+            cast.aliases.insert(source, sent_by);
         }
     }
     // SIP elements first: the others are told by them
@@ -223,10 +224,10 @@ pub(crate) fn assign(draft: &Draft, found: &Found, names: &Names) -> (Vec<Party>
                 let gateway = latest_gateway(&cast, &messages, index);
                 let mut side = |code: u16| {
                     let address = Some(format!("point code {code}"));
-                    if code == calling {
-                        if let Some(gateway) = gateway {
-                            return gateway;
-                        }
+                    if code == calling
+                        && let Some(gateway) = gateway
+                    {
+                        return gateway;
                     }
                     let identity = match names.of_point_code(code) {
                         Some(name) => Identity::Named(name.to_owned()),
@@ -324,10 +325,10 @@ fn media(draft: &Draft, found: &Found, cast: &mut Cast<'_>) -> Vec<Media> {
         let Some(&first) = group.first() else { continue };
         let mut routers = Vec::new();
         for pair in group.windows(2) {
-            if let [before, after] = pair {
-                if before.ttl != after.ttl {
-                    routers.push(cast.router_of(before, after));
-                }
+            if let [before, after] = pair
+                && before.ttl != after.ttl
+            {
+                routers.push(cast.router_of(before, after));
             }
         }
         let from = media_end(draft, cast, first.source);

@@ -16,7 +16,7 @@ pub struct Style {
 
 impl Default for Style {
     fn default() -> Self {
-        Style { width: 150, ascii: false, color: false }
+        Style { width: 156, ascii: false, color: false }
     }
 }
 
@@ -138,7 +138,7 @@ fn cut(label: &str, room: usize, mark: char) -> String {
     };
     if let Some((head, tail)) = label.split_once("  ") {
         let tail_cells = tail.chars().count() + 2;
-        if tail_cells + 14 <= room {
+        if tail_cells + 12 <= room {
             return format!("{}  {tail}", short(head, room - tail_cells));
         }
         if head.chars().count() <= room {
@@ -177,7 +177,7 @@ pub fn render(call: &Call, style: &Style) -> String {
     let mut before = start;
     for row in &rows {
         if row.at.saturating_sub(before) >= PAUSE_NANOS {
-            let pause = format!("{:.1} s", row.at.saturating_sub(before) as f64 / 1e9);
+            let pause = format!("+{:.1} s", row.at.saturating_sub(before) as f64 / 1e9);
             let mut canvas = canvas(&columns, total, ink.pause);
             write(&mut canvas, 0, &format!("{pause:>10}"));
             finish(&mut out, &canvas, None);
@@ -284,16 +284,15 @@ fn media_start(media: &Media) -> Row {
     let marks = hops(media);
     let one_way = path.is_sorted_by(|a, b| a < b) || path.is_sorted_by(|a, b| a > b);
     let arrows = if one_way && marks.len() + 1 == path.len() {
-        let last = marks.len() - 1;
-        let hop = |(index, (pair, mark)): (usize, (&[usize], &u8))| match pair {
-            [from, to] => {
-                let what =
-                    if index == last { format!("RTP {}  {}", media.codec, mark_name(*mark)) } else { mark_name(*mark) };
-                Some(Arrow { from: *from, to: *to, label: what })
-            }
-            _ => None,
+        let hops: Vec<(usize, usize)> = path.iter().copied().zip(path.iter().copied().skip(1)).collect();
+        // the codec is named where there is most room
+        let longest = hops.iter().max_by_key(|(from, to)| from.abs_diff(*to)).copied();
+        let arrow = |(hop, mark): (&(usize, usize), &u8)| {
+            let mark = mark_name(*mark);
+            let label = if Some(*hop) == longest { format!("RTP {}  {mark}", media.codec) } else { mark };
+            Arrow { from: hop.0, to: hop.1, label }
         };
-        path.windows(2).zip(&marks).enumerate().filter_map(hop).collect()
+        hops.iter().zip(&marks).map(arrow).collect()
     } else {
         let marks: Vec<String> = marks.iter().map(|mark| mark_name(*mark)).collect();
         vec![Arrow { from: media.from, to: media.to, label: format!("RTP {}  {}", media.codec, marks.join(", ")) }]
@@ -319,40 +318,71 @@ fn media_end(media: &Media, ink: &Ink) -> Row {
 
 /// Where the columns stand: as far apart as boxes need, and labels as far as the width allows.
 fn layout(boxes: &[usize], rows: &[Row], width: usize) -> Vec<usize> {
-    let mut widest = spread(boxes, rows, LABEL_MIN);
-    for label in LABEL_MIN + 1..=LABEL_MAX {
-        let wider = spread(boxes, rows, label);
-        let total = wider.last().copied().unwrap_or(0) + boxes.last().copied().unwrap_or(0).div_ceil(2);
-        if total > width {
+    let last_half = boxes.last().copied().unwrap_or(0).div_ceil(2);
+    let fits = |columns: &[usize]| columns.last().copied().unwrap_or(0) + last_half <= width;
+    let arrows = rows.iter().flat_map(|row| &row.arrows).filter(|arrow| arrow.from != arrow.to);
+    let mut demands: Vec<Demand> = arrows
+        .map(|arrow| Demand {
+            low: arrow.from.min(arrow.to),
+            span: arrow.from.abs_diff(arrow.to),
+            label: arrow.label.chars().count(),
+        })
+        .collect();
+    // short spans first: what they get, the long ones have already
+    demands.sort_unstable_by_key(|demand| (demand.span, demand.low, demand.label));
+    demands.dedup();
+    let with_limit = |limits: &[usize]| spread(boxes, &demands, limits);
+    let mut limits = vec![LABEL_MIN; demands.len()];
+    let mut best = with_limit(&limits);
+    for limit in LABEL_MIN + 1..=LABEL_MAX {
+        // a label over several gaps says more: it is an INVITE or an authorization
+        let scaled: Vec<usize> = demands.iter().map(|demand| limit * (demand.span.min(3) + 1) / 2).collect();
+        let wider = with_limit(&scaled);
+        if !fits(&wider) {
             break;
         }
-        widest = wider;
+        limits = scaled;
+        best = wider;
     }
-    widest
+    // what is left goes to the labels over several gaps, then to those that miss least
+    let mut cut: Vec<usize> = (0..demands.len()).collect();
+    cut.sort_by_key(|index| demands.get(*index).map(|demand| (demand.span == 1, demand.label)));
+    for index in cut {
+        let mut wanted = limits.clone();
+        if let Some(limit) = wanted.get_mut(index) {
+            *limit = LABEL_MAX;
+        }
+        let wider = with_limit(&wanted);
+        if fits(&wider) {
+            limits = wanted;
+            best = wider;
+        }
+    }
+    best
 }
 
-fn spread(boxes: &[usize], rows: &[Row], label_max: usize) -> Vec<usize> {
+/// A label that wants room between two columns.
+#[derive(Copy, Clone, PartialEq, Eq)]
+struct Demand {
+    low: usize,
+    span: usize,
+    label: usize,
+}
+
+fn spread(boxes: &[usize], demands: &[Demand], limits: &[usize]) -> Vec<usize> {
     let mut gaps: Vec<usize> = boxes
         .windows(2)
         .map(|pair| if let [left, right] = pair { left.div_ceil(2) + right.div_ceil(2) + 1 } else { 0 })
         .collect();
-    let mut demands: Vec<(usize, usize, usize)> = Vec::new();
-    for arrow in rows.iter().flat_map(|row| &row.arrows) {
-        let (low, high) = (arrow.from.min(arrow.to), arrow.from.max(arrow.to));
-        if low < high {
-            demands.push((high - low, low, arrow.label.chars().count().min(label_max) + ARROW_CELLS));
-        }
-    }
-    // short spans first: what they get, the long ones have already
-    demands.sort_unstable();
-    for (span, low, need) in demands {
-        let Some(gaps) = gaps.get_mut(low..low + span) else { continue };
-        let missing = need.saturating_sub(gaps.iter().sum());
+    for (demand, limit) in demands.iter().zip(limits) {
+        let Some(gaps) = gaps.get_mut(demand.low..demand.low + demand.span) else { continue };
+        let missing = (demand.label.min(*limit) + ARROW_CELLS).saturating_sub(gaps.iter().sum());
         for (index, gap) in gaps.iter_mut().enumerate() {
-            *gap += missing / span + usize::from(index < missing % span);
+            *gap += missing / demand.span + usize::from(index < missing % demand.span);
         }
     }
-    let mut at = GUTTER + boxes.first().copied().unwrap_or(0).div_ceil(2);
+    // nothing stands left of the boxes, so the first may reach over the gutter
+    let mut at = GUTTER.max(boxes.first().copied().unwrap_or(0) / 2);
     let mut columns = vec![at; usize::from(!boxes.is_empty())];
     for gap in gaps {
         at += gap;
@@ -429,7 +459,17 @@ fn draw(canvas: &mut [char], columns: &[usize], from: usize, to: usize, label: &
     let text = cut(label, room, ink.cut);
     let length = text.chars().count();
     if length > 0 {
-        let at = first + (last + 1 - first - length) / 2;
+        let centre = first + (last + 1 - first - length) / 2;
+        // a crossing right beside the text reads as part of it: move aside, or let the text cover it
+        let crossings: Vec<usize> = columns.iter().copied().filter(|at| (low + 1..high).contains(at)).collect();
+        let clean = |at: &usize| {
+            let beside = |crossing: &usize| {
+                (*at..*at + 3).contains(&(crossing + 3)) || (*at + length..*at + length + 3).contains(crossing)
+            };
+            *at >= first + 2 && at + length < last && !crossings.iter().any(beside)
+        };
+        let moved = (0..8).flat_map(|by| [centre.saturating_sub(by), centre + by]).find(clean);
+        let at = moved.unwrap_or(centre);
         write(canvas, at - 1, &format!(" {text} "));
     }
 }

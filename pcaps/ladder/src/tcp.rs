@@ -103,11 +103,11 @@ impl Direction {
             let Some(entry) = self.waiting.first_entry().filter(|entry| *entry.key() <= count) else { return };
             let (at, (octets, seen)) = entry.remove_entry();
             self.waiting_octets -= octets.len();
-            if let Some(fresh) = usize::try_from(count - at).ok().and_then(|known| octets.get(known..)) {
-                if !fresh.is_empty() {
-                    let late = closed_by.filter(|closed_by| closed_by.at > seen.at).unwrap_or(seen);
-                    self.advance(fresh, late, out);
-                }
+            if let Some(fresh) = usize::try_from(count - at).ok().and_then(|known| octets.get(known..))
+                && !fresh.is_empty()
+            {
+                let late = closed_by.filter(|closed_by| closed_by.at > seen.at).unwrap_or(seen);
+                self.advance(fresh, late, out);
             }
         }
     }
