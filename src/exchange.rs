@@ -13,7 +13,7 @@ use strowger_cops::CLIENT_TYPE_PROVISIONING;
 use strowger_gateway_server::{BoundGateway, Gateway, GatewayConfig, GatewayEvent, GatewayHandle};
 use strowger_packet::pcapng::SharedWriter;
 use strowger_pdp::Event as PolicyEvent;
-use strowger_pep::{Capabilities, ConfigurationConfig, ConfigurationEvent, LinkConfig, RoleInterface};
+use strowger_pep::{Capabilities, ConfigurationConfig, ConfigurationEvent, LinkConfig, LostReason, RoleInterface};
 use strowger_policy_server::BoundPdp;
 use strowger_proxy_server::{BoundProxy, Limits, PasswordHash, ProxyConfig, ProxyHandle, Subscriber};
 use strowger_router::{InterfaceConfig, PibSink, RouteConfig, Router, RouterConfig, RouterHandle, TierChoice};
@@ -305,6 +305,7 @@ fn proxy_config(file: &File, section: &ProxySection) -> Result<ProxyConfig> {
         advertise,
         subscribers: subscribers(file),
         secret: secret(&file.data.join("proxy.key"))?,
+        digest: section.algorithms()?,
         clearinghouses: section.clearinghouse.clone(),
         identity: ClientIdentity { customer_id: section.customer.clone(), device_id: section.device.clone() },
         policy_servers,
@@ -404,6 +405,7 @@ fn log_provisioning(event: ConfigurationEvent) {
     match event {
         ConfigurationEvent::Applied { removes, installs } => tracing::debug!(removes, installs, "router policy"),
         ConfigurationEvent::Opened(server) => tracing::info!(%server, "router has a policy server"),
+        ConfigurationEvent::Lost(LostReason::ShutDown) => {}
         other => tracing::warn!(event = ?other, "router policy"),
     }
 }

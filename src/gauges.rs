@@ -66,5 +66,5 @@ pub fn sources(running: &Exchange) -> Sources {
         };
         gauges.push(Gauges { role: "gateway", instance, read: Box::new(read) });
     }
-    Sources { clearinghouse: running.clearinghouse.clone(), gauges, ..Sources::default() }
+    Sources { clearinghouse: running.clearinghouse.clone(), gauges, addresses: running.addresses.clone() }
 }

@@ -101,6 +101,13 @@ enum Verb {
         #[arg(long, default_value_t = 50)]
         limit: u32,
     },
+    /// The bill of one call, growing while it runs
+    Bill {
+        /// The clearinghouse's number of the call
+        transaction: u64,
+        #[command(flatten)]
+        console: ConsoleArgs,
+    },
     /// Calls that are authorized and not settled, with their bills so far
     Calls {
         #[command(flatten)]
@@ -204,6 +211,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         Verb::Cdrs { console, limit } => {
             runtime()?.block_on(admin::cdrs(&console.console, console.json, limit)).map(done)
+        }
+        Verb::Bill { transaction, console } => {
+            runtime()?.block_on(admin::bill(&console.console, console.json, transaction)).map(done)
         }
         Verb::Calls { console } => runtime()?.block_on(admin::calls(&console.console, console.json)).map(done),
     }

@@ -7,8 +7,9 @@ use strowger_clearinghouse_server::{ClearinghouseConfig, CustomerConfig, Custome
 use strowger_ledger::Nanos;
 use strowger_net::ListenAddress;
 use strowger_router::Network;
+use strowger_sip::digest::Algorithm;
 
-use super::sections::{File, GatewaySection, SubscriberSection};
+use super::sections::{File, GatewaySection, ProxySection, SubscriberSection};
 use super::{ConfigError, value_error};
 
 const NANOS: i64 = 1_000_000_000;
@@ -144,6 +145,7 @@ impl File {
             proxy.clearinghouse = here;
         }
         listen_addresses("proxy.listen", &proxy.listen)?;
+        proxy.algorithms()?;
         for listener in proxy.advertise.keys() {
             ListenAddress::parse(listener).map_err(|error| value_error("proxy.advertise", error.to_string()))?;
         }
@@ -228,6 +230,21 @@ fn complete_subscriber(subscriber: &mut SubscriberSection, base: &Path) -> Resul
         *number = digits;
     }
     Ok(())
+}
+
+impl ProxySection {
+    /// Digest algorithms.
+    pub fn algorithms(&self) -> Result<Vec<Algorithm>, ConfigError> {
+        let known = |name: &String| match Algorithm::parse(name) {
+            Ok((algorithm, false)) => Ok(algorithm),
+            _ => Err(value_error("proxy.digest", format!("{name:?} is none of md5, sha-256, sha-512-256"))),
+        };
+        let algorithms: Vec<Algorithm> = self.digest.iter().map(known).collect::<Result<_, _>>()?;
+        match algorithms.is_empty() {
+            true => Err(value_error("proxy.digest", "at least one of md5, sha-256, sha-512-256 is needed")),
+            false => Ok(algorithms),
+        }
+    }
 }
 
 impl GatewaySection {

@@ -151,6 +151,7 @@ mod tests {
             ("store = \"oracle\"", "store: "),
             ("[proxy]\nlisten = [\"udp://nowhere\"]", "proxy.listen: "),
             ("[proxy]\nlisten = []", "proxy.listen: "),
+            ("[proxy]\nlisten = [\"udp://127.0.0.1:1\"]\ndigest = [\"md4\"]", "proxy.digest: "),
             ("[[subscriber]]\nuser = \"a\"", "subscriber.a: "),
             ("[[subscriber]]\nuser = \"a\"\npassword = \"x\"\nha1 = \"y\"", "subscriber.a: "),
             ("[[subscriber]]\nuser = \"a\"\nha1 = \"y\"", "subscriber.a: "),

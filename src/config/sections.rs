@@ -127,6 +127,8 @@ pub struct ProxySection {
     pub advertise: HashMap<String, String>,
     /// Clearinghouses in order; without it the one of this file.
     pub clearinghouse: Vec<String>,
+    /// Digest algorithms offered: `md5`, `sha-256`, `sha-512-256`.
+    pub digest: Vec<String>,
     /// Who the proxy is to the clearinghouse.
     pub customer: String,
     /// Its device there.
@@ -149,6 +151,8 @@ impl Default for ProxySection {
             listen: Vec::new(),
             advertise: HashMap::new(),
             clearinghouse: Vec::new(),
+            // many phones in the field give up when they are offered anything they do not know
+            digest: vec!["md5".to_owned()],
             customer: "1000".to_owned(),
             device: "proxy".to_owned(),
             policy: Vec::new(),

@@ -378,7 +378,7 @@ async fn books(house: &Arc<Clearinghouse>, outcome: &mut Outcome, report: &mut R
     let failed = cdrs.len().saturating_sub(paid.len());
     report.check("failed calls void their reservations", failed >= 3 && house.open_calls().is_empty(), format!("{failed} unpaid"));
     for account in house.accounts() {
-        report.note(format!("{:<10} {:>16} {}", account.name, account.posted.to_string(), account.currency));
+        report.note(format!("{:<10} {:>16}", account.name, account.posted.to_string()));
     }
     let balanced = house.prove().is_ok() && outcome.sums.iter().all(|(_, sum)| *sum == 0);
     report.check("ledger sums to zero", balanced, format!("{:?}", outcome.sums));

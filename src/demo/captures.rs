@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use strowger_ladder::{Capture, Names, Stream, Style, render, render_media};
+use strowger_ladder::{Capture, Names, Stream, Style, render};
 
 use super::calls::{Outcome, PROBE_SSRC};
 use super::network::Network;
@@ -29,7 +29,7 @@ pub fn ladder(path: &Path, ascii: bool, json: bool) -> Result<()> {
     }
     let style = Style { ascii, ..Style::default() };
     for call in capture.calls() {
-        println!("{}\n{}", render(call, &style), render_media(call, &style));
+        println!("{}", render(call, &style));
     }
     let summary = capture.summary();
     println!("{} calls in {} packets", capture.calls().len(), summary.packets);
@@ -95,7 +95,7 @@ pub fn check(path: &Path, network: &Network, outcome: &Outcome, report: &mut Rep
     let main = capture.calls().iter().find(|call| call.to.contains("12125550100") && !call.transaction_ids.is_empty());
     if let Some(call) = main {
         let style = Style::default();
-        report.ladder = format!("{}\n{}", render(call, &style), render_media(call, &style));
+        report.ladder = render(call, &style);
     }
     report.streams = serde_json::to_value(capture.streams())?;
     if network.has_router() {

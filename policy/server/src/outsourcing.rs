@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use strowger_cops::sip::{DecisionData, Phase};
 use strowger_cops::{CLIENT_TYPE_SIP, Command, ReasonCode};
-use strowger_pep::{Failure, LinkConfig, OutsourcingConfig, OutsourcingOutput, OutsourcingPep};
+use strowger_pep::{Failure, LinkConfig, LostReason, OutsourcingConfig, OutsourcingOutput, OutsourcingPep};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -223,7 +223,9 @@ impl Driver {
                     self.opened.send_replace(true);
                 }
                 OutsourcingOutput::Lost(reason) => {
-                    tracing::warn!(%reason, "policy decision point lost");
+                    if reason != LostReason::ShutDown {
+                        tracing::warn!(%reason, "policy decision point lost");
+                    }
                     self.opened.send_replace(false);
                 }
                 OutsourcingOutput::Malformed(error) => tracing::warn!(%error, "a COPS message could not be read"),

@@ -36,6 +36,7 @@ pub struct Authenticator {
     random: Random,
     window: ReplayWindow,
     realm: String,
+    digest: Vec<Algorithm>,
 }
 
 impl Authenticator {
@@ -47,6 +48,7 @@ impl Authenticator {
             random,
             window: ReplayWindow::new(NONCES_REMEMBERED_MAX),
             realm: config.realm().to_owned(),
+            digest: config.digest.clone(),
         }
     }
 
@@ -55,6 +57,7 @@ impl Authenticator {
         self.key = NonceKey::new(config.secret);
         self.secret = config.secret;
         self.realm = config.realm().to_owned();
+        self.digest.clone_from(&config.digest);
     }
 
     /// Forgets the uses of nonces that are stale by now.
@@ -74,7 +77,7 @@ impl Authenticator {
         let algorithms: &[Algorithm] = match subscriber.map(|subscriber| &subscriber.password) {
             Some(PasswordHash::Ha1Md5(_)) => &[Algorithm::Md5],
             // an unknown user is challenged like a known one: names are not to be found out
-            _ => &Algorithm::STRONGEST_FIRST,
+            _ => &self.digest,
         };
         let nonce = self.key.issue(now, self.random.next_u64());
         Challenge::offers(&self.realm, &nonce, algorithms, stale)

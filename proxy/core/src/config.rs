@@ -83,6 +83,8 @@ pub struct Config {
     pub subscribers: HashMap<String, Subscriber>,
     /// Key of nonces and of the cookie in our Record-Route. Kept over restarts by the driver.
     pub secret: [u8; 32],
+    /// Digest algorithms that are offered, in any order: the strongest is always offered first (RFC 8760 §2.4).
+    pub digest: Vec<strowger_sip::digest::Algorithm>,
     /// Whether a clearinghouse is configured: without it telephone numbers are answered 404.
     pub clearing: bool,
     /// Whether a policy server is configured: without it media is never held.

@@ -89,7 +89,12 @@ impl Context {
 
     /// §16.7 step 6: the best of the finals.
     pub(crate) fn best(&self) -> Option<&Message> {
-        self.finals.iter().min_by_key(|message| preference(message.status().unwrap_or(500)))
+        // among equals one that says more (a Q.850 cause), then the latest: of gateways tried in turn, the last one's word counts
+        let key = |message: &&Message| {
+            let (class, rank) = preference(message.status().unwrap_or(500));
+            (class, rank, crate::response::q850_of(message).is_none())
+        };
+        self.finals.iter().rev().min_by_key(key)
     }
 }
 

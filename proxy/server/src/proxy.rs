@@ -14,6 +14,7 @@ use strowger_policy_server::{
 use strowger_proxy_core::{
     CallState, CallSummary, Config, Counters, Effect, Input, Limits, Listener, Phase, ProxyCore, Subscriber, Verdict,
 };
+use strowger_sip::digest::Algorithm;
 use strowger_transaction::TransactionUser;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,8 @@ pub struct ProxyConfig {
     pub subscribers: HashMap<String, Subscriber>,
     /// Key for nonces and Record-Route cookies, kept over restarts.
     pub secret: [u8; 32],
+    /// Digest algorithms offered.
+    pub digest: Vec<Algorithm>,
     /// Clearinghouse URLs, in order; empty for none.
     pub clearinghouses: Vec<String>,
     /// Who we are to the clearinghouse.
@@ -216,6 +219,7 @@ fn core_config(config: &ProxyConfig, bound: &[ListenAddress], clock: &SystemCloc
         listeners,
         subscribers: config.subscribers.clone(),
         secret: config.secret,
+        digest: config.digest.clone(),
         clearing: !config.clearinghouses.is_empty(),
         policy: !config.policy_servers.is_empty(),
         policy_optional: config.policy_optional,

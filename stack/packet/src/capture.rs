@@ -38,7 +38,7 @@ pub enum CaptureError {
 /// A frame that was seen.
 #[derive(Debug)]
 pub struct Captured<'a> {
-    /// When it was read.
+    /// When the kernel saw it; when it was read, where the kernel does not say.
     pub at: Timestamp,
     /// Which way it went.
     pub direction: Direction,
@@ -69,8 +69,23 @@ pub fn capture(interface: &str) -> Result<Capture, CaptureError> {
         let on: libc::c_int = 1;
         set_option(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &on).map_err(refused)?;
     }
+    // the first question switches the stamps on
+    let _ = arrival(&socket);
     bind_packet(&socket, info.index).map_err(refused)?;
     Ok(Capture { socket, buffer: vec![0; CAPTURE_MAXIMUM_OCTETS] })
+}
+
+/// When the kernel took the frame that was read last. Frames of several sockets are then in the order they happened, however late
+/// each reader came.
+fn arrival(socket: &OwnedFd) -> Option<Timestamp> {
+    /// `SIOCGSTAMPNS` of linux/sockios.h, which libc does not define.
+    const STAMP_OF_LAST_PACKET: libc::c_ulong = 0x8907;
+    let mut stamp = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the request writes one timespec, which is ours and lives across the call.
+    let answer = unsafe { libc::ioctl(socket.as_raw_fd(), STAMP_OF_LAST_PACKET, &raw mut stamp) };
+    let seconds = u64::try_from(stamp.tv_sec).ok().filter(|seconds| answer == 0 && *seconds > 0)?;
+    let nanos = u64::try_from(stamp.tv_nsec).ok()?;
+    Some(Timestamp::from_unix_nanos(seconds.checked_mul(1_000_000_000)?.checked_add(nanos)?))
 }
 
 impl Capture {
@@ -107,7 +122,8 @@ impl Capture {
         let direction =
             if from.sll_pkttype == libc::PACKET_OUTGOING { Direction::Outbound } else { Direction::Inbound };
         let octets = self.buffer.get(..octets as usize).unwrap_or_default();
-        Ok(Some(Captured { at: now(), direction, octets }))
+        let at = arrival(&self.socket).unwrap_or_else(now);
+        Ok(Some(Captured { at, direction, octets }))
     }
 
     /// Writes everything seen to `writer` as `interface`, on a thread of its own, until the handle is stopped.
