@@ -68,6 +68,13 @@ pub(crate) fn described_media(message: &sip::Message) -> Vec<(SocketAddr, Vec<Fo
     described.collect()
 }
 
+/// A URI up to its parameters; those of a user part stay.
+fn without_parameters(uri: &str) -> &str {
+    let host = uri.find('@').unwrap_or(0);
+    let end = uri.get(host..).and_then(|tail| tail.find([';', '?'])).map_or(uri.len(), |end| host + end);
+    uri.get(..end).unwrap_or(uri)
+}
+
 /// The number or user part that a URI calls.
 fn called(uri: &str) -> String {
     let Ok(uri) = sip::Uri::parse(uri) else { return String::new() };
@@ -91,7 +98,7 @@ pub(crate) fn sip_message(
         .filter(|encoding| !encoding.eq_ignore_ascii_case("telephone-event"))
         .collect();
     let sdp = if !media.is_empty() {
-        format!("  SDP {}", codecs.join(" "))
+        format!("  SDP {}", codecs.first().unwrap_or(&""))
     } else if message.has_body_of("application/sdp") {
         "  SDP".to_owned()
     } else {
@@ -103,7 +110,11 @@ pub(crate) fn sip_message(
         None if matches!(method, sip::Method::Ack | sip::Method::Bye | sip::Method::Cancel | sip::Method::Prack) => {
             format!("{method}{sdp}")
         }
-        None => format!("{method} {}{sdp}{}", message.request_uri(), if token { "  +token" } else { "" }),
+        None => format!(
+            "{method} {}{sdp}{}",
+            without_parameters(message.request_uri()),
+            if token { "  +token" } else { "" }
+        ),
         Some(status) if is_invite => format!("{status} {}{sdp}", message.reason()),
         Some(status) => format!("{status} {} ({method}){sdp}", message.reason()),
     };
@@ -116,8 +127,12 @@ pub(crate) fn sip_message(
         detail.push_str(", Reason ");
         detail.push_str(reason);
     }
-    for (address, _) in media {
-        detail.push_str(&format!(", media {address}"));
+    if status.is_none() {
+        detail.push_str(&format!(", {}", message.request_uri()));
+    }
+    for (address, formats) in media {
+        let names: Vec<&str> = formats.iter().map(|format| format.encoding.as_str()).collect();
+        detail.push_str(&format!(", media {address} {}", names.join(" ")));
     }
     let sent_by = message.top_via().ok().and_then(|via| {
         let address: IpAddr = via.host.trim_start_matches('[').trim_end_matches(']').parse().ok()?;

@@ -46,6 +46,7 @@ mod file;
 mod fragment;
 mod http;
 mod label;
+mod layout;
 mod link;
 mod media;
 mod model;

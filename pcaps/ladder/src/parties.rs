@@ -182,8 +182,18 @@ pub(crate) fn assign(draft: &Draft, found: &Found, names: &Names) -> (Vec<Party>
         }
     }
     let to_trunk = !draft.circuits.is_empty();
+    // a call that was refused before it went on: whoever asked about it is a proxy all the same
+    let asked = messages.iter().any(|message| match &message.facts {
+        Facts::Cops(facts) => facts.client_type == cops::CLIENT_TYPE_SIP,
+        Facts::Osp(facts) => !facts.answer && !facts.destination_side,
+        Facts::Sip(facts) => facts.status == Some(407),
+        Facts::Isup(_) => false,
+    });
+    let mut refused_early = asked && !cast.members.iter().any(|member| member.sent_invite && member.got_invite);
     for member in &mut cast.members {
+        let asks = member.got_invite && std::mem::take(&mut refused_early);
         let role = match (member.sent_invite, member.got_invite) {
+            _ if asks && !member.got_token => Role::Proxy,
             (true, false) => Role::Caller,
             (true, true) => Role::Proxy,
             (false, true) if member.got_token || to_trunk => Role::Gateway,
@@ -215,13 +225,21 @@ pub(crate) fn assign(draft: &Draft, found: &Found, names: &Names) -> (Vec<Party>
                 } else {
                     Role::Proxy
                 };
-                let client = cast.client(client, role);
+                // of several gateways the one that was tried last
+                let gateway = if role == Role::Gateway { latest_gateway(&cast, &messages, index) } else { None };
+                let client = match gateway.filter(|_| cast.named(&client).is_none()) {
+                    Some(gateway) => gateway,
+                    None => cast.client(client, role),
+                };
                 let server = cast.server(server, Role::Clearinghouse);
                 *ends = if facts.answer { (server, client) } else { (client, server) };
             }
             (Facts::Isup(facts), ..) => {
                 let calling = iam_origin(&messages, facts.cic).unwrap_or(facts.origin);
-                let gateway = latest_gateway(&cast, &messages, index);
+                let iam = messages.iter().position(
+                    |message| matches!(&message.facts, Facts::Isup(iam) if iam.acronym == "IAM" && iam.cic == facts.cic),
+                );
+                let gateway = latest_gateway(&cast, &messages, iam.unwrap_or(index));
                 let mut side = |code: u16| {
                     let address = Some(format!("point code {code}"));
                     if code == calling
@@ -284,13 +302,9 @@ fn iam_origin(messages: &[&Sighting], cic: u16) -> Option<u16> {
     })
 }
 
-/// The gateway whose INVITE came last before the circuit's IAM.
+/// The gateway whose INVITE came last before this message.
 fn latest_gateway(cast: &Cast<'_>, messages: &[&Sighting], index: usize) -> Option<usize> {
-    let Some(Facts::Isup(unit)) = messages.get(index).map(|message| &message.facts) else { return None };
-    let iam = messages.iter().position(
-        |message| matches!(&message.facts, Facts::Isup(facts) if facts.acronym == "IAM" && facts.cic == unit.cic),
-    );
-    let before = messages.get(..iam.unwrap_or(index)).unwrap_or_default().iter().rev();
+    let before = messages.get(..index).unwrap_or_default().iter().rev();
     let mut invites = before.filter_map(|message| match (&message.facts, message.destination) {
         (Facts::Sip(facts), Endpoint::Socket(to)) if facts.status.is_none() && facts.method == Method::Invite => {
             Some(to)

@@ -1,7 +1,8 @@
 //! Draws a call as a ladder for a terminal: parties as columns, a row for each message.
 
 use crate::label::{line, mark_name};
-use crate::model::{Call, Event, Media, Outcome, Protocol};
+use crate::layout::{self, Arrow, GUTTER};
+use crate::model::{Call, Event, Media, Outcome, Party, Protocol};
 
 /// How to draw.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -20,13 +21,11 @@ impl Default for Style {
     }
 }
 
-/// Columns left of the ladder: time in ms, protocol.
-const GUTTER: usize = 16;
-/// Cells of an arrow beside its label: both ends, a space and a piece of line on each side, the head.
-const ARROW_CELLS: usize = 6;
-const LABEL_MAX: usize = 52;
-const LABEL_MIN: usize = 8;
 const NAME_MAX: usize = 22;
+/// A longer name is broken at a space.
+const NAME_LINE: usize = 14;
+/// Cells for an interface's name in the media table.
+const INTERFACE_MAX: usize = 32;
 /// A pause of this length or longer gets a row of its own.
 const PAUSE_NANOS: u64 = 400_000_000;
 
@@ -97,13 +96,6 @@ fn color(protocol: Protocol) -> &'static str {
     }
 }
 
-/// One arrow of a row.
-struct Arrow {
-    from: usize,
-    to: usize,
-    label: String,
-}
-
 struct Row {
     at: u64,
     protocol: Protocol,
@@ -149,30 +141,23 @@ fn cut(label: &str, room: usize, mark: char) -> String {
     short(label, room)
 }
 
+/// The end of a text: names of interfaces differ there.
+fn tail(text: &str, room: usize, mark: char) -> String {
+    let beyond = text.chars().count().saturating_sub(room);
+    if beyond == 0 { text.to_owned() } else { std::iter::once(mark).chain(text.chars().skip(beyond + 1)).collect() }
+}
+
 /// Draws the call, its media table below it. Lines end with LF; no line has trailing spaces.
 pub fn render(call: &Call, style: &Style) -> String {
     let ink = if style.ascii { &ASCII } else { &UNICODE };
     let rows = rows(call, style, ink);
-    let names: Vec<String> =
-        call.parties.iter().map(|party| cut(&cells(&party.name, style.ascii), NAME_MAX, ink.cut)).collect();
-    let addresses: Vec<String> = call
-        .parties
-        .iter()
-        .map(|party| {
-            let first = party.addresses.first().map(String::as_str).unwrap_or_default();
-            cut(&cells(first, style.ascii), NAME_MAX, ink.cut)
-        })
-        .collect();
-    let boxes: Vec<usize> = names
-        .iter()
-        .zip(&addresses)
-        .map(|(name, address)| name.chars().count().max(address.chars().count()) + 4)
-        .collect();
-    let columns = layout(&boxes, &rows, style.width);
+    let heads = heads(call, style, ink);
+    let boxes = layout::boxes(&heads, style.width);
+    let columns = layout::columns(&boxes, rows.iter().flat_map(|row| &row.arrows), style.width);
     let total = columns.last().map_or(GUTTER, |last| last + boxes.last().copied().unwrap_or(0).div_ceil(2));
     let mut out = String::new();
     title(&mut out, call, style, ink);
-    top(&mut out, &columns, &boxes, &[names.clone(), addresses], total, ink);
+    top(&mut out, &columns, &boxes, &heads, total, ink);
     let start = call.started_unix_nanos;
     let mut before = start;
     for row in &rows {
@@ -195,7 +180,7 @@ pub fn render(call: &Call, style: &Style) -> String {
         }
         finish(&mut out, &canvas, style.color.then_some((low, high, color(row.protocol))));
     }
-    bottom(&mut out, &columns, &boxes, &names, total, ink);
+    bottom(&mut out, &columns, &boxes, &heads, total, ink);
     if call.events_dropped > 0 {
         out.push_str(&format!("{} more messages are not shown\n", call.events_dropped));
     }
@@ -213,7 +198,7 @@ pub fn render_media(call: &Call, style: &Style) -> String {
     let mut out = String::new();
     let name = |index: usize| call.parties.get(index).map_or("?", |party| party.name.as_str());
     let place = |media: &Media| media.points.iter().map(|point| point.interface.chars().count()).max().unwrap_or(0);
-    let width = call.media.iter().map(place).max().unwrap_or(0).min(32);
+    let width = call.media.iter().map(place).max().unwrap_or(0).min(INTERFACE_MAX);
     for media in &call.media {
         let seconds = media.ended_unix_nanos.saturating_sub(media.started_unix_nanos) as f64 / 1e9;
         let head = format!(
@@ -235,7 +220,7 @@ pub fn render_media(call: &Call, style: &Style) -> String {
             let marks = std::iter::once(mark_name(point.dscp)).chain(others).collect::<Vec<_>>().join(", ");
             let line = format!(
                 "    {:<width$}  {marks:<12}  {:>6} packets  lost {} ({percent:.1} %)  jitter {:.2} ms  MOS {:.2}",
-                cut(&cells(&point.interface, style.ascii), 32, ink.cut),
+                tail(&cells(&point.interface, style.ascii), INTERFACE_MAX, ink.cut),
                 point.packets,
                 point.lost,
                 point.jitter_ms,
@@ -314,81 +299,6 @@ fn media_end(media: &Media, ink: &Ink) -> Row {
         protocol: Protocol::Rtp,
         arrows: vec![Arrow { from: media.from, to: media.to, label }],
     }
-}
-
-/// Where the columns stand: as far apart as boxes need, and labels as far as the width allows.
-fn layout(boxes: &[usize], rows: &[Row], width: usize) -> Vec<usize> {
-    let last_half = boxes.last().copied().unwrap_or(0).div_ceil(2);
-    let fits = |columns: &[usize]| columns.last().copied().unwrap_or(0) + last_half <= width;
-    let arrows = rows.iter().flat_map(|row| &row.arrows).filter(|arrow| arrow.from != arrow.to);
-    let mut demands: Vec<Demand> = arrows
-        .map(|arrow| Demand {
-            low: arrow.from.min(arrow.to),
-            span: arrow.from.abs_diff(arrow.to),
-            label: arrow.label.chars().count(),
-        })
-        .collect();
-    // short spans first: what they get, the long ones have already
-    demands.sort_unstable_by_key(|demand| (demand.span, demand.low, demand.label));
-    demands.dedup();
-    let with_limit = |limits: &[usize]| spread(boxes, &demands, limits);
-    let mut limits = vec![LABEL_MIN; demands.len()];
-    let mut best = with_limit(&limits);
-    for limit in LABEL_MIN + 1..=LABEL_MAX {
-        // a label over several gaps says more: it is an INVITE or an authorization
-        let scaled: Vec<usize> = demands.iter().map(|demand| limit * (demand.span.min(3) + 1) / 2).collect();
-        let wider = with_limit(&scaled);
-        if !fits(&wider) {
-            break;
-        }
-        limits = scaled;
-        best = wider;
-    }
-    // what is left goes to the labels over several gaps, then to those that miss least
-    let mut cut: Vec<usize> = (0..demands.len()).collect();
-    cut.sort_by_key(|index| demands.get(*index).map(|demand| (demand.span == 1, demand.label)));
-    for index in cut {
-        let mut wanted = limits.clone();
-        if let Some(limit) = wanted.get_mut(index) {
-            *limit = LABEL_MAX;
-        }
-        let wider = with_limit(&wanted);
-        if fits(&wider) {
-            limits = wanted;
-            best = wider;
-        }
-    }
-    best
-}
-
-/// A label that wants room between two columns.
-#[derive(Copy, Clone, PartialEq, Eq)]
-struct Demand {
-    low: usize,
-    span: usize,
-    label: usize,
-}
-
-fn spread(boxes: &[usize], demands: &[Demand], limits: &[usize]) -> Vec<usize> {
-    let mut gaps: Vec<usize> = boxes
-        .windows(2)
-        .map(|pair| if let [left, right] = pair { left.div_ceil(2) + right.div_ceil(2) + 1 } else { 0 })
-        .collect();
-    for (demand, limit) in demands.iter().zip(limits) {
-        let Some(gaps) = gaps.get_mut(demand.low..demand.low + demand.span) else { continue };
-        let missing = (demand.label.min(*limit) + ARROW_CELLS).saturating_sub(gaps.iter().sum());
-        for (index, gap) in gaps.iter_mut().enumerate() {
-            *gap += missing / demand.span + usize::from(index < missing % demand.span);
-        }
-    }
-    // nothing stands left of the boxes, so the first may reach over the gutter
-    let mut at = GUTTER.max(boxes.first().copied().unwrap_or(0) / 2);
-    let mut columns = vec![at; usize::from(!boxes.is_empty())];
-    for gap in gaps {
-        at += gap;
-        columns.push(at);
-    }
-    columns
 }
 
 fn position(columns: &[usize], index: usize) -> usize {
@@ -474,27 +384,51 @@ fn draw(canvas: &mut [char], columns: &[usize], from: usize, to: usize, label: &
     }
 }
 
-fn top(out: &mut String, columns: &[usize], boxes: &[usize], lines: &[Vec<String>], total: usize, ink: &Ink) {
+/// What stands in the boxes: a name in two lines, the second empty for short ones, and an address.
+fn heads(call: &Call, style: &Style, ink: &Ink) -> Vec<[String; 3]> {
+    let head = |party: &Party| {
+        let name = cells(&party.name, style.ascii);
+        let break_at =
+            name.char_indices().map(|(at, c)| (at, c == ' ')).filter(|(at, space)| *space && *at <= NAME_LINE);
+        let break_at = break_at.map(|(at, _)| at).last().filter(|_| name.chars().count() > NAME_LINE);
+        let (first, second) = match break_at {
+            Some(at) => (name.get(..at).unwrap_or_default(), name.get(at + 1..).unwrap_or_default()),
+            None => (name.as_str(), ""),
+        };
+        let address = cells(party.addresses.first().map(String::as_str).unwrap_or_default(), style.ascii);
+        [first, second, &address].map(|text| cut(text, NAME_MAX, ink.cut))
+    };
+    call.parties.iter().map(head).collect()
+}
+
+fn head_line(out: &mut String, columns: &[usize], boxes: &[usize], heads: &[[String; 3]], line: usize, ink: &Ink) {
+    let texts = || heads.iter().map(|head| head.get(line).map(String::as_str).unwrap_or_default());
+    if texts().all(str::is_empty) {
+        return;
+    }
+    let total = columns.iter().zip(boxes).map(|(column, width)| column + width).max().unwrap_or(0);
+    let mut canvas = vec![' '; total];
+    for ((column, width), text) in columns.iter().zip(boxes).zip(texts()) {
+        inside(&mut canvas, *column, *width, text, ink);
+    }
+    finish(out, &canvas, None);
+}
+
+fn top(out: &mut String, columns: &[usize], boxes: &[usize], heads: &[[String; 3]], total: usize, ink: &Ink) {
     let [top_left, top_right, bottom_left, bottom_right] = ink.corners;
     edge(out, columns, boxes, total, [top_left, top_right], ink.across, ink);
-    for texts in lines {
-        let mut canvas = vec![' '; total + 1];
-        for ((column, width), text) in columns.iter().zip(boxes).zip(texts) {
-            inside(&mut canvas, *column, *width, text, ink);
-        }
-        finish(out, &canvas, None);
+    for line in 0..3 {
+        head_line(out, columns, boxes, heads, line, ink);
     }
     edge(out, columns, boxes, total, [bottom_left, bottom_right], ink.down_from, ink);
 }
 
-fn bottom(out: &mut String, columns: &[usize], boxes: &[usize], names: &[String], total: usize, ink: &Ink) {
+fn bottom(out: &mut String, columns: &[usize], boxes: &[usize], heads: &[[String; 3]], total: usize, ink: &Ink) {
     let [top_left, top_right, bottom_left, bottom_right] = ink.corners;
     edge(out, columns, boxes, total, [top_left, top_right], ink.down_into, ink);
-    let mut canvas = vec![' '; total + 1];
-    for ((column, width), text) in columns.iter().zip(boxes).zip(names) {
-        inside(&mut canvas, *column, *width, text, ink);
+    for line in 0..2 {
+        head_line(out, columns, boxes, heads, line, ink);
     }
-    finish(out, &canvas, None);
     edge(out, columns, boxes, total, [bottom_left, bottom_right], ink.across, ink);
 }
 
