@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use strowger_clearinghouse_client::{ClientIdentity, OspClient, UrlError, UsageReporter};
@@ -15,7 +16,7 @@ use strowger_proxy_core::{
     CallState, CallSummary, Config, Counters, Effect, Input, Limits, Listener, Phase, ProxyCore, Subscriber, Verdict,
 };
 use strowger_sip::digest::Algorithm;
-use strowger_transaction::TransactionUser;
+use strowger_transaction::{Timing, TransactionUser};
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,6 +27,10 @@ use crate::clearing;
 const INPUTS_WAITING_MAX: usize = 65_536;
 /// Call events that a slow listener may fall behind.
 const EVENTS_KEPT_MAX: usize = 4_096;
+/// How long the policy server is waited for at the end, when running calls are closed.
+const CLOSE_DRAIN: Duration = Duration::from_secs(2);
+/// How often it is then looked whether they are.
+const CLOSE_LOOK: Duration = Duration::from_millis(20);
 /// How long usage that is still unreported is waited for at the end.
 const USAGE_DRAIN: Duration = Duration::from_secs(3);
 
@@ -84,6 +89,7 @@ pub struct BoundProxy {
     queue: mpsc::Receiver<Input>,
     events: broadcast::Sender<CallSummary>,
     snapshot: Arc<Mutex<Counters>>,
+    timing: Timing,
 }
 
 /// A view of the running role, for consoles and for reload.
@@ -112,13 +118,13 @@ impl BoundProxy {
         let clock = SystemClock::new();
         let now = clock.now();
         // calls are COPS handles: another process of ours must not reuse them, so numbering begins at the time of day
-        let first_call = clock.timestamp().unix_nanos() / 1_000 ^ u64::from(random.next_u32() >> 12);
+        let first_call = (clock.timestamp().unix_nanos() / 1_000) ^ u64::from(random.next_u32() >> 12);
         let core_config = core_config(&config, endpoint.local_addresses(), &clock);
         let core = ProxyCore::new(now, core_config, random, first_call);
         let (inputs, queue) = mpsc::channel(INPUTS_WAITING_MAX);
         let (events, _) = broadcast::channel(EVENTS_KEPT_MAX);
         let snapshot = Arc::new(Mutex::new(Counters::default()));
-        Ok(BoundProxy { endpoint, core, client, config, inputs, queue, events, snapshot })
+        Ok(BoundProxy { endpoint, core, client, config, inputs, queue, events, snapshot, timing: Timing::default() })
     }
 
     /// Where it listens.
@@ -133,6 +139,13 @@ impl BoundProxy {
         self
     }
 
+    /// Other base timers than RFC 3261's.
+    #[must_use]
+    pub fn with_timing(mut self, timing: Timing) -> BoundProxy {
+        self.timing = timing;
+        self
+    }
+
     /// A handle that outlives `self`.
     pub fn handle(&self) -> ProxyHandle {
         ProxyHandle {
@@ -143,18 +156,23 @@ impl BoundProxy {
         }
     }
 
-    /// Serves until `shutdown`. Usage that is not yet reported is reported before this returns, within a few seconds.
+    /// Serves until `shutdown`. Calls that run then are closed in the books, and usage that is not yet reported is reported
+    /// before this returns, within a few seconds.
     ///
     /// # Errors
     /// What the runtime says when it takes the sockets over.
     pub async fn serve(self, shutdown: CancellationToken) -> std::io::Result<()> {
+        let stop = CancellationToken::new();
+        // a caller that drops this future stops everything that it has started
+        let _stops = stop.clone().drop_guard();
         let tasks = TaskTracker::new();
         let policy = (!self.config.policy_servers.is_empty()).then(|| {
             let pep_id = self.config.identity.device_id.clone();
             let settings = OutsourcingClientConfig::new(self.config.policy_servers.clone(), pep_id);
-            OutsourcingClient::connect(settings, shutdown.clone())
+            OutsourcingClient::connect(settings, stop.clone())
         });
         let reporter = self.client.clone().map(UsageReporter::spawn);
+        let close = close_calls(self.inputs.clone(), Arc::clone(&self.snapshot), shutdown, stop.clone());
         let links = Links {
             client: self.client,
             reporter: reporter.clone(),
@@ -164,9 +182,14 @@ impl BoundProxy {
             tasks: tasks.clone(),
         };
         let core = Observed { core: self.core, snapshot: self.snapshot };
-        let layer = strowger_transaction::Config::default();
+        let layer = strowger_transaction::Config { timing: self.timing, ..strowger_transaction::Config::default() };
         let effects = move |effect| links.carry_out(effect);
-        strowger_net::serve(self.endpoint, layer, core, self.queue, effects, shutdown).await?;
+        let serve = strowger_net::serve(self.endpoint, layer, core, self.queue, effects, stop);
+        tokio::pin!(serve);
+        tokio::select! {
+            served = &mut serve => served?,
+            () = close => serve.await?,
+        }
         tasks.close();
         if let Some(reporter) = reporter {
             let counts = reporter.drain(USAGE_DRAIN).await;
@@ -176,6 +199,32 @@ impl BoundProxy {
         }
         Ok(())
     }
+}
+
+/// At `shutdown`: closes every call in the books, gives the policy server a moment to confirm, and then stops the rest.
+async fn close_calls(
+    inputs: mpsc::Sender<Input>,
+    snapshot: Arc<Mutex<Counters>>,
+    shutdown: CancellationToken,
+    stop: CancellationToken,
+) {
+    shutdown.cancelled().await;
+    let closed = async {
+        if inputs.send(Input::Close).await.is_err() {
+            return;
+        }
+        // the queue is in order: it is empty when the core has taken it
+        while inputs.capacity() < inputs.max_capacity() {
+            tokio::time::sleep(CLOSE_LOOK).await;
+        }
+        while snapshot.lock().unwrap_or_else(PoisonError::into_inner).calls_now > 0 {
+            tokio::time::sleep(CLOSE_LOOK).await;
+        }
+    };
+    if tokio::time::timeout(CLOSE_DRAIN, closed).await.is_err() {
+        tracing::warn!("calls were still waiting for a policy or clearing answer at the end");
+    }
+    stop.cancel();
 }
 
 impl ProxyHandle {
@@ -241,9 +290,7 @@ struct Observed {
 impl Observed {
     fn show(&self) {
         // nobody holds this lock for longer than a copy
-        if let Ok(mut snapshot) = self.snapshot.try_lock() {
-            *snapshot = self.core.counters();
-        }
+        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = self.core.counters();
     }
 }
 
@@ -296,7 +343,7 @@ impl Links {
             Effect::Admission { call, phase, sip } => {
                 let Some(policy) = self.policy.clone() else { return };
                 let inputs = self.inputs.clone();
-                self.tasks.spawn(async move {
+                self.in_order(async move {
                     let verdict = match policy.decide(call, cops_phase(phase), sip).await {
                         Ok(CopsVerdict::Install { .. }) => Verdict::Install,
                         Ok(CopsVerdict::Remove { reason }) => {
@@ -315,12 +362,12 @@ impl Links {
             }
             Effect::AdmissionReport { call, installed } => {
                 if let Some(policy) = self.policy.clone() {
-                    self.tasks.spawn(async move { policy.report(call, installed).await });
+                    self.in_order(async move { policy.report(call, installed).await });
                 }
             }
             Effect::AdmissionDelete { call } => {
                 if let Some(policy) = self.policy.clone() {
-                    self.tasks.spawn(async move { policy.delete(call, ReasonCode::Tear).await });
+                    self.in_order(async move { policy.delete(call, ReasonCode::Tear).await });
                 }
             }
             Effect::Authorize { call, query } => {
@@ -335,7 +382,11 @@ impl Links {
                 let Some(reporter) = &self.reporter else { return };
                 for report in clearing::usage_reports(&usage, SystemClock::new().timestamp()) {
                     if reporter.report(report).is_err() {
-                        tracing::error!(call, transaction = usage.transaction_id, "usage report lost: the queue is full");
+                        tracing::error!(
+                            call,
+                            transaction = usage.transaction_id,
+                            "usage report lost: the queue is full"
+                        );
                     }
                 }
             }
@@ -346,6 +397,20 @@ impl Links {
                 // an error only says that nobody listens
                 let _ = self.events.send(summary);
             }
+        }
+    }
+}
+
+impl Links {
+    /// A task whose first step is done at once, in the order of the effects: what it asks of the policy client stands in that
+    /// client's queue (which is first come, first served, also when it is full) before the next effect is looked at. Tasks
+    /// alone would overtake each other, and a teardown the answer before it.
+    fn in_order(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // a task out of its scheduling budget would not even queue
+        let mut task = Box::pin(tokio::task::unconstrained(task));
+        let first = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if first.is_pending() {
+            self.tasks.spawn(task);
         }
     }
 }
