@@ -110,6 +110,9 @@ pub struct Report {
     pub duration_seconds: u64,
     /// ITU-T Q.850 cause, without the thousand that some clients add.
     pub cause: Option<u32>,
+    /// Status of the final SIP response, where that was reported. Reports of earlier versions have none.
+    #[serde(default)]
+    pub sip_status: Option<u32>,
     /// Set-up began.
     #[serde(with = "crate::nanos::option")]
     pub start: Option<Timestamp>,

@@ -380,4 +380,10 @@ impl UsageIndication {
         let mut q850 = causes.filter(|cause| cause.kind.as_deref().is_none_or(|kind| kind == "q850"));
         q850.next().map(|cause| if (1000..2000).contains(&cause.code) { cause.code - 1000 } else { cause.code })
     }
+
+    /// The status of the final SIP response by which the attempt failed, when it was reported.
+    pub fn sip_status(&self) -> Option<u32> {
+        let mut causes = self.usage_details.iter().flat_map(|detail| &detail.termination_causes);
+        causes.find(|cause| cause.kind.as_deref() == Some("sip")).map(|cause| cause.code)
+    }
 }

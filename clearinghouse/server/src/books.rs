@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use strowger_cdr::Matcher;
 use strowger_charging::Bill;
 use strowger_clock::{Random, Timestamp};
+use strowger_enrollment::Revocations;
 use strowger_ledger::{AccountId, AccountKind, Currency, Ledger, TransferId};
 use strowger_routing::Health;
 use strowger_store::{AuditRecord, AuthorizationRecord, Record};
@@ -35,6 +36,7 @@ pub(crate) struct Books {
     pub(crate) random: Random,
     pub(crate) bills: BTreeMap<u64, Bill>,
     pub(crate) audits: AuditRate,
+    pub(crate) revocations: Revocations,
 }
 
 /// [`AccountKind`] as part of a key.

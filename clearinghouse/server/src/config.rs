@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
+use std::net::IpAddr;
 use strowger_cdr::DurationRule;
 use strowger_ledger::{Currency, Nanos};
 use strowger_rating::{Rounding, Tariff};
@@ -11,8 +12,11 @@ use strowger_routing::{Device, Route, RouteError, Table};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClearinghouseConfig {
-    /// Where OSP is served: `http://127.0.0.1:5045/osp`. Enrollment (`/tep`) and charging (`/charging`) are beside it.
+    /// Where OSP is served: `http://127.0.0.1:5045/osp`, `https://127.0.0.1:1443/osp`. Enrollment (`/tep`) and charging (`/charging`) are
+    /// beside it.
     pub listen: Vec<String>,
+    /// Host names and IP addresses, beside those in `listen`, by which devices reach the server over `https`: they stand in its certificate.
+    pub server_names: Vec<String>,
     /// The house's currency; customers and routes that name none are in it.
     pub currency: Currency,
     /// The carriers.
@@ -43,6 +47,7 @@ impl Default for ClearinghouseConfig {
     fn default() -> Self {
         ClearinghouseConfig {
             listen: Vec::new(),
+            server_names: Vec::new(),
             currency: Currency::USD,
             customers: Vec::new(),
             devices: Vec::new(),
@@ -213,9 +218,9 @@ pub enum ConfigError {
     /// A customer's or device's number cannot be carried in a token.
     #[error("clearinghouse: {0:?} is no number or name of 1 to 64 printable characters without spaces")]
     Name(String),
-    /// A listen URL cannot be used.
-    #[error("clearinghouse: listen {0:?} must be like http://127.0.0.1:5045/osp")]
-    Listen(String),
+    /// A name of the server cannot stand in a certificate.
+    #[error("clearinghouse: server_names: {0:?} is neither a host name nor an IP address")]
+    ServerName(String),
 }
 
 impl ClearinghouseConfig {
@@ -232,6 +237,7 @@ impl ClearinghouseConfig {
     /// Checks everything and builds the dial plan.
     pub fn table(&self) -> Result<Table, ConfigError> {
         self.check_ranges()?;
+        self.server_names.iter().try_for_each(|name| check_server_name(name))?;
         let mut seen = HashSet::new();
         for customer in &self.customers {
             check_name(&customer.id)?;
@@ -302,4 +308,32 @@ impl ClearinghouseConfig {
 fn check_name(name: &str) -> Result<(), ConfigError> {
     let fits = (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
     if fits { Ok(()) } else { Err(ConfigError::Name(name.to_owned())) }
+}
+
+/// RFC 1123 §2.1, or an IP address.
+fn check_server_name(name: &str) -> Result<(), ConfigError> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let fits = name.parse::<IpAddr>().is_ok() || (name.len() <= 253 && name.split('.').all(label));
+    if fits { Ok(()) } else { Err(ConfigError::ServerName(name.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_names() {
+        let longest = [&"a".repeat(63), "b"].join(".");
+        for good in ["clearinghouse.example.test", "127.0.0.1", "::1", "a", &longest] {
+            assert_eq!(check_server_name(good), Ok(()), "{good}");
+        }
+        for bad in ["", "a..b", "-a", "a-", "a_b", "m\u{fc}ller", "[::1]", "a:1", &"a".repeat(64)] {
+            assert!(check_server_name(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -1,8 +1,10 @@
-//! HTTP/1.1: `POST /osp`, `POST /tep`, `POST /charging/<transaction>`.
+//! HTTP/1.1, plain or over TLS: `POST /osp`, `POST /tep`, `POST /charging/<transaction>`.
 //!
 //! What the OSP Toolkit accepts as an answer: status exactly 200, `Content-Type` exactly `text/plain`, `Content-Length` and no chunking. So every
 //! answer to a readable OSP message is that, refusals included: the OSP status inside says what happened.
 
+use crate::bind::Listener;
+use crate::tls::Tls;
 use crate::{BoundHttp, Clearinghouse, Peer};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -14,8 +16,10 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use strowger_enrollment::Shown;
 use strowger_osp::{Message, multipart};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,7 +27,7 @@ use tokio_util::task::TaskTracker;
 /// The longest body that is read.
 pub const MAXIMUM_BODY_OCTETS: usize = 256 * 1024;
 
-/// How many connections are served at once; more wait to be accepted.
+/// How many connections are served at once, those in a TLS handshake included; more wait to be accepted.
 pub const MAXIMUM_CONNECTIONS: usize = 1024;
 
 /// How long a request's head may take.
@@ -39,9 +43,15 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub async fn serve(clearinghouse: Arc<Clearinghouse>, bound: BoundHttp, shutdown: CancellationToken) {
     let tasks = TaskTracker::new();
     let permits = Arc::new(Semaphore::new(MAXIMUM_CONNECTIONS));
-    for listener in bound.listeners {
+    for Listener { socket, names } in bound.listeners {
+        let tls = names.map(|names| Arc::new(Tls::new(Arc::clone(&clearinghouse), names)));
+        if let Some(Err(error)) = tls.as_ref().map(|tls| tls.config()) {
+            tracing::error!(%error, "there is no server certificate: https is not served");
+            continue;
+        }
         tasks.spawn(accept(
-            listener,
+            socket,
+            tls,
             Arc::clone(&clearinghouse),
             Arc::clone(&permits),
             tasks.clone(),
@@ -69,6 +79,7 @@ async fn sweep(clearinghouse: Arc<Clearinghouse>, shutdown: CancellationToken) {
 
 async fn accept(
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     clearinghouse: Arc<Clearinghouse>,
     permits: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -94,33 +105,70 @@ async fn accept(
             }
         };
         let _ = stream.set_nodelay(true);
-        let (clearinghouse, shutdown) = (Arc::clone(&clearinghouse), shutdown.clone());
+        let (clearinghouse, shutdown, tls) = (Arc::clone(&clearinghouse), shutdown.clone(), tls.clone());
         tasks.spawn(async move {
             let _permit = permit;
-            let service = service_fn(move |request| respond(Arc::clone(&clearinghouse), address, request));
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .max_buf_size(64 * 1024)
-                .serve_connection(TokioIo::new(stream), service);
-            tokio::pin!(connection);
-            tokio::select! {
-                served = connection.as_mut() => {
-                    if let Err(error) = served {
-                        tracing::debug!(%error, %address, "a connection ended");
-                    }
-                    return;
-                }
-                () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+            match tls {
+                Some(tls) => secure(&tls, stream, address, clearinghouse, shutdown).await,
+                None => converse(stream, Caller { address, shown: None }, clearinghouse, shutdown).await,
             }
-            let _ = connection.await;
         });
     }
 }
 
+/// Who is at the other end of a connection.
+#[derive(Clone)]
+struct Caller {
+    address: SocketAddr,
+    shown: Option<Shown>,
+}
+
+async fn secure(
+    tls: &Tls,
+    stream: TcpStream,
+    address: SocketAddr,
+    clearinghouse: Arc<Clearinghouse>,
+    shutdown: CancellationToken,
+) {
+    let opened = tokio::select! {
+        () = shutdown.cancelled() => return,
+        opened = tls.accept(stream, address) => opened,
+    };
+    match opened {
+        Ok((stream, shown)) => converse(stream, Caller { address, shown }, clearinghouse, shutdown).await,
+        Err(error) => tracing::info!(%error, %address, "a TLS connection is refused"),
+    }
+}
+
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    caller: Caller,
+    clearinghouse: Arc<Clearinghouse>,
+    shutdown: CancellationToken,
+) {
+    let address = caller.address;
+    let service = service_fn(move |request| respond(Arc::clone(&clearinghouse), caller.clone(), request));
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        served = connection.as_mut() => {
+            if let Err(error) = served {
+                tracing::debug!(%error, %address, "a connection ended");
+            }
+            return;
+        }
+        () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
 async fn respond(
     clearinghouse: Arc<Clearinghouse>,
-    address: SocketAddr,
+    caller: Caller,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path().to_owned();
@@ -139,7 +187,13 @@ async fn respond(
         Ok(body) => body,
         Err(response) => return Ok(*response),
     };
-    let peer = Peer { address: Some(address), certified: None };
+    // the connection may be older than the revocation
+    if let Some(Err(why)) = caller.shown.as_ref().map(|shown| clearinghouse.still_holds(shown)) {
+        clearinghouse.note("certificate-refused", format!("{}: {why}", caller.address)).await;
+        return Ok(closing(answer(StatusCode::FORBIDDEN, format!("{why}\n"))));
+    }
+    let certified = caller.shown.map(|shown| (shown.identity.customer, shown.identity.device));
+    let peer = Peer { address: Some(caller.address), certified };
     Ok(match charging {
         Some(transaction) => charge(&clearinghouse, &transaction, &body),
         None if path == "/tep" => answer(StatusCode::OK, clearinghouse.enroll(&body, &peer).await),

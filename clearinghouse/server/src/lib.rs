@@ -1,4 +1,4 @@
-//! The clearinghouse role: OSP over HTTP, and behind it routing, money and records.
+//! The clearinghouse role: OSP over HTTP and HTTPS, and behind it routing, money and records.
 //!
 //! **What comes in:** OSP messages ([`Clearinghouse::handle`], or `POST /osp`), enrollment (`POST /tep`), charge messages (`POST /charging/…`),
 //! and a configuration.
@@ -6,9 +6,9 @@
 //! **What goes out:** the answers; [`Event`]s as things happen; accounts, transfers, records and authorizations to read.
 //!
 //! **What it never does:** answer before everything the answer depends on is on disk; authorize a call without reserving its price; take a
-//! report twice; overdraw an account; wait while it holds the books.
+//! report twice; overdraw an account; wait while it holds the books; believe a device certificate that it did not issue or has revoked.
 //!
-//! **Sources:** ETSI TS 101 321 (all exchanges), RFC 9110 and 9112 for HTTP.
+//! **Sources:** ETSI TS 101 321 (all exchanges), RFC 9110 and 9112 for HTTP, RFC 8446 and 5246 for TLS (through rustls).
 //!
 //! How many of each: one [`Clearinghouse`] per process; one `Books` behind one lock that is held for microseconds and never across an await; one
 //! writer thread in the store; one sweeper task; a task per connection.
@@ -16,6 +16,7 @@
 mod authorize;
 mod bind;
 mod books;
+mod certificates;
 mod charge;
 mod config;
 mod enroll;
@@ -26,15 +27,18 @@ mod open;
 mod read;
 mod reauthorize;
 mod settle;
+mod tls;
 mod usage;
 
 pub use bind::{BindError, BoundHttp};
+pub use certificates::RevokeError;
 pub use charge::ChargeRefused;
 pub use config::{ClearinghouseConfig, ConfigError, CustomerConfig, CustomerRole, DeviceConfig, RouteConfig};
 pub use events::{EVENTS_BUFFERED, Event};
 pub use http::{MAXIMUM_BODY_OCTETS, MAXIMUM_CONNECTIONS, serve};
 pub use open::OpenError;
 pub use read::{AccountView, LiveBill, Status as Gauges};
+pub use tls::HANDSHAKE_TIMEOUT;
 
 use books::Books;
 use std::net::SocketAddr;
@@ -154,7 +158,7 @@ impl Clearinghouse {
                 }],
             }
         };
-        let party = match self.authenticate(&component.body, peer) {
+        let party = match self.authenticate(&component.body, peer).await {
             Ok(Some(party)) => party,
             Ok(None) => return Prepared { body: None, durable: None, events: Vec::new() },
             Err(status) => return refused(status),
@@ -173,7 +177,7 @@ impl Clearinghouse {
     }
 
     /// The device's own party, when it is known, enabled, and the one the transport knows. `None` for a component that is itself an answer.
-    fn authenticate(&self, body: &Body, peer: &Peer) -> Result<Option<strowger_cdr::Party>, Status> {
+    async fn authenticate(&self, body: &Body, peer: &Peer) -> Result<Option<strowger_cdr::Party>, Status> {
         let unauthorized = |why: &str| Status::with_description(Status::UNAUTHORIZED, why);
         if body.status().is_some() {
             return Ok(None);
@@ -183,6 +187,9 @@ impl Clearinghouse {
         };
         let (customer, device) = (customer.trim(), device.trim());
         if peer.certified.as_ref().is_some_and(|(c, d)| (c.as_str(), d.as_str()) != (customer, device)) {
+            let (shown_customer, shown_device) = peer.certified.clone().unwrap_or_default();
+            let detail = format!("{shown_customer}/{shown_device} asks as {customer}/{device}");
+            self.note("certificate-of-another", detail).await;
             return Err(unauthorized("the certificate is another device's"));
         }
         match self.config.device(device) {

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use strowger_cdr::{Matcher, MatcherConfig};
 use strowger_clock::{Random, Timestamp};
-use strowger_enrollment::{Authority, AuthorityError};
+use strowger_enrollment::{Authority, AuthorityError, Revocations, serial_and_expiry};
 use strowger_ledger::{
     Account, AccountId, AccountKind, Currency, Imbalance, Ledger, Limits, Money, Refusal, Transfer, TransferKind, Why,
 };
 use strowger_routing::Health;
-use strowger_store::{AuthorityRecord, Batch, Contents, Record, Store, StoreError};
+use strowger_store::{AuthorityRecord, Batch, CertificateRecord, Contents, Record, Store, StoreError};
 use strowger_token::{KeyError, Signer, Verifier, VerifyingKey};
 use tokio::sync::broadcast;
 
@@ -61,9 +61,9 @@ pub(crate) async fn open(
 ) -> Result<Clearinghouse, OpenError> {
     let table = config.table()?;
     let reading = Arc::clone(&store);
-    let contents = tokio::task::spawn_blocking(move || reading.contents())
-        .await
-        .map_err(|error| StoreError::Unreadable(error.to_string()))??;
+    let read = move || Ok::<_, StoreError>((reading.contents()?, reading.certificates()?));
+    let (contents, certificates) =
+        tokio::task::spawn_blocking(read).await.map_err(|error| StoreError::Unreadable(error.to_string()))??;
     let now = clock.timestamp();
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(|_| OpenError::Randomness)?;
@@ -73,7 +73,8 @@ pub(crate) async fn open(
     let (authority, certificate, pkcs8) = authority(&contents, now, &mut random, &mut batch)?;
     let signer = Signer::from_pkcs8(&pkcs8, &certificate)?;
     let verifier = Verifier::new(vec![VerifyingKey::from_certificate(&certificate)?]);
-    let books = books(&config, contents, now, random, &mut batch)?;
+    let mut books = books(&config, contents, now, random, &mut batch)?;
+    books.revocations = revocations(&certificates, now);
     store.reserve()?.commit(batch).await?;
     let (events, _) = broadcast::channel(EVENTS_BUFFERED);
     let books = Mutex::new(books);
@@ -100,6 +101,18 @@ fn authority(
     Ok((authority, certificate, key))
 }
 
+/// What was revoked and has not expired by itself.
+fn revocations(certificates: &[CertificateRecord], now: Timestamp) -> Revocations {
+    let mut revocations = Revocations::default();
+    for certificate in certificates.iter().filter(|certificate| certificate.revoked_at_unix_nanos.is_some()) {
+        let Some((serial, valid_until)) = serial_and_expiry(&certificate.der) else { continue };
+        if valid_until > now && !revocations.revoke(serial, now, valid_until) {
+            tracing::error!(serial = certificate.serial, "too many certificates are revoked: this one is not refused");
+        }
+    }
+    revocations
+}
+
 fn books(
     config: &ClearinghouseConfig,
     contents: Contents,
@@ -124,6 +137,7 @@ fn books(
         random,
         bills: BTreeMap::new(),
         audits: AuditRate::default(),
+        revocations: Revocations::default(),
     };
     for account in &kept {
         books.accounts.insert((account.kind.into(), account.name.clone(), account.currency), account.id);

@@ -4,7 +4,7 @@ use crate::Clearinghouse;
 use crate::books::{Books, code, transfer_id};
 use crate::events::Event;
 use std::time::Duration;
-use strowger_cdr::{Attempt, Cdr, CdrState};
+use strowger_cdr::{Attempt, Cdr, CdrState, Report};
 use strowger_clock::Timestamp;
 use strowger_ledger::{Money, PendingState, Transfer, TransferKind};
 use strowger_store::{
@@ -105,12 +105,21 @@ impl Clearinghouse {
     /// What an attempt says of its gateway's health.
     fn judge(&self, books: &mut Books, attempt: &Attempt) {
         let Some(gateway) = &attempt.destination else { return };
-        let cause = attempt.source_report.as_ref().and_then(|report| report.cause);
         if attempt.is_connected() {
             books.health.succeeded(&gateway.device);
-        } else if cause.is_some_and(|cause| CAUSES_OF_THE_GATEWAY.contains(&cause)) {
+        } else if attempt.source_report.as_ref().is_some_and(speaks_of_the_gateway) {
             books.health.failed(self.now(), &gateway.device);
         }
+    }
+}
+
+/// Whether an attempt failed for a reason of the gateway or the network behind it: by the Q.850 cause, which says where; by the SIP status when
+/// there is no cause: no answer at all (RFC 3261 §21.4.9; a proxy's own timer gives the same) or a server's failure (§21.5).
+fn speaks_of_the_gateway(report: &Report) -> bool {
+    match (report.cause, report.sip_status) {
+        (Some(cause), _) => CAUSES_OF_THE_GATEWAY.contains(&cause),
+        (None, Some(status)) => status == 408 || (500..600).contains(&status),
+        (None, None) => false,
     }
 }
 

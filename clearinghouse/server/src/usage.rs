@@ -206,6 +206,7 @@ fn understand(indication: &UsageIndication, reporter: &Party, now: Timestamp) ->
         total_attempts: indication.total_setup_attempts,
         duration_seconds,
         cause: indication.q850_cause(),
+        sip_status: indication.sip_status(),
         start: detail(|detail| detail.start_time),
         alert: detail(|detail| detail.alert_time),
         // a time of connection in a report of a failed call is the epoch with some clients

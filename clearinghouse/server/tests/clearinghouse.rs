@@ -322,6 +322,36 @@ async fn health_moves_a_gateway_to_the_end() {
 }
 
 #[tokio::test]
+async fn a_sip_status_alone_speaks_of_the_gateway_too() {
+    // the cheaper gateway is first until it failed three times; what the called party does is not its failure
+    for (kind, code, first) in [
+        ("sip", 503, "[127.0.0.1]:5070"),
+        ("sip", 500, "[127.0.0.1]:5070"),
+        ("sip", 599, "[127.0.0.1]:5070"),
+        ("sip", 408, "[127.0.0.1]:5070"),
+        ("sip", 499, "[127.0.0.1]:5072"),
+        ("sip", 486, "[127.0.0.1]:5072"),
+        ("sip", 600, "[127.0.0.1]:5072"),
+        ("q850", 34, "[127.0.0.1]:5070"),
+        ("q850", 17, "[127.0.0.1]:5072"),
+    ] {
+        let harness = Harness::start(&format!("health-{kind}-{code}")).await;
+        for _ in 0..3 {
+            let transaction = harness.authorize("12125550100").await.transaction_id.unwrap();
+            let mut failed = usage(Role::Source, "1000", "1001", transaction, 0, code, "[127.0.0.1]:5072", 1, Some(1));
+            if let Body::UsageIndication(failed) = &mut failed {
+                failed.usage_details[0].termination_causes[0].kind = Some(kind.into());
+            }
+            assert_eq!(harness.report(failed).await, 200);
+            harness.pass(Duration::from_secs(3)).await;
+        }
+        let answer = harness.authorize("12125550100").await;
+        assert_eq!(answer.destinations[0].signal_address.as_deref(), Some(first), "{kind} {code}");
+        harness.finish();
+    }
+}
+
+#[tokio::test]
 async fn a_live_bill_grows_with_charge_messages() {
     let harness = Harness::start("bill").await;
     let transaction = harness.authorize("12125550100").await.transaction_id.unwrap();

@@ -198,6 +198,7 @@ fn usage(transaction: u64, seconds: u64) -> UsageRecord {
         total_attempts: Some(1),
         duration_seconds: seconds,
         cause: Some(16),
+        sip_status: None,
         start: Some(at(2)),
         alert: None,
         connect: Some(at(3)),

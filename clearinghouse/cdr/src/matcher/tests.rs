@@ -47,6 +47,7 @@ fn report(role: Role, by: &str, attempt: u32, seconds: u64, cause: u32) -> Repor
         total_attempts: None,
         duration_seconds: seconds,
         cause: Some(cause),
+        sip_status: None,
         start: Some(at(10)),
         alert: None,
         connect: (seconds > 0).then(|| at(12)),
