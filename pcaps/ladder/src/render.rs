@@ -390,7 +390,7 @@ fn heads(call: &Call, style: &Style, ink: &Ink) -> Vec<[String; 3]> {
         let name = cells(&party.name, style.ascii);
         let break_at =
             name.char_indices().map(|(at, c)| (at, c == ' ')).filter(|(at, space)| *space && *at <= NAME_LINE);
-        let break_at = break_at.map(|(at, _)| at).last().filter(|_| name.chars().count() > NAME_LINE);
+        let break_at = break_at.map(|(at, _)| at).next_back().filter(|_| name.chars().count() > NAME_LINE);
         let (first, second) = match break_at {
             Some(at) => (name.get(..at).unwrap_or_default(), name.get(at + 1..).unwrap_or_default()),
             None => (name.as_str(), ""),
