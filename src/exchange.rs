@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Edge, File, GatewaySection, ProxySection, RouterSection};
 use crate::config::complete::{listen_addresses, socket_address};
-use crate::gauges;
+use crate::{gauges, keys};
 
 /// How long gateways are waited for before `ready` is said.
 const AUTHORITY_WAIT: Duration = Duration::from_secs(3);
@@ -72,6 +71,9 @@ impl Exchange {
     /// # Errors
     /// One clear sentence; nothing runs then.
     pub async fn start(file: &File, options: Options) -> Result<Exchange> {
+        let mut file = file.clone();
+        file.with_spare_enrollment()?;
+        let file = &file;
         let wants = |role: &str| options.roles.is_empty() || options.roles.iter().any(|wanted| wanted == role);
         std::fs::create_dir_all(&file.data)
             .with_context(|| format!("data: cannot make the folder {}", file.data.display()))?;
@@ -304,7 +306,8 @@ fn proxy_config(file: &File, section: &ProxySection) -> Result<ProxyConfig> {
         listen,
         advertise,
         subscribers: subscribers(file),
-        secret: secret(&file.data.join("proxy.key"))?,
+        // nonces and routes of before a restart stay good
+        secret: keys::stored(&file.data.join("proxy.key"))?,
         digest: section.algorithms()?,
         clearinghouses: section.clearinghouse.clone(),
         identity: ClientIdentity { customer_id: section.customer.clone(), device_id: section.device.clone() },
@@ -314,26 +317,6 @@ fn proxy_config(file: &File, section: &ProxySection) -> Result<ProxyConfig> {
         gateway_silence: Duration::from_millis(section.gateway_silence_ms),
         limits: limits(section),
     })
-}
-
-/// 32 random bytes that outlive the process: nonces and routes of before a restart stay good.
-fn secret(path: &Path) -> Result<[u8; 32]> {
-    if let Ok(bytes) = std::fs::read(path) {
-        return bytes
-            .try_into()
-            .map_err(|_| anyhow::anyhow!("{} is damaged; remove it (registered phones will log in again)", path.display()));
-    }
-    let mut key = [0u8; 32];
-    getrandom::fill(&mut key).map_err(|error| anyhow::anyhow!("no randomness from the operating system: {error}"))?;
-    write_private(path, &key).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(key)
-}
-
-fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(bytes)
 }
 
 fn gateway_config(section: &GatewaySection, capture: Option<SharedWriter>) -> Result<GatewayConfig> {

@@ -11,6 +11,7 @@ mod config;
 mod demo;
 mod exchange;
 mod gauges;
+mod keys;
 mod phone;
 mod up;
 
@@ -225,7 +226,8 @@ async fn enroll(
     customer: String,
     device: Option<String>,
 ) -> Result<()> {
-    let file = config::File::load(config.as_deref())?;
+    let mut file = config::File::load(config.as_deref())?;
+    file.with_spare_enrollment()?;
     let Some(house) = &file.clearinghouse else { bail!("the configuration has no [clearinghouse]") };
     let url = house.listen.first().context("clearinghouse.listen is empty")?;
     let fits = |known: &&strowger_clearinghouse_server::DeviceConfig| {
@@ -233,7 +235,10 @@ async fn enroll(
             && device.as_ref().is_none_or(|device| *device == known.id)
             && known.enrollment_password.is_some()
     };
-    let Some(known) = house.devices.iter().find(fits) else {
+    // other makes' clients read device numbers as numbers: such a one first
+    let digits = |known: &&strowger_clearinghouse_server::DeviceConfig| known.id.bytes().all(|octet| octet.is_ascii_digit());
+    let mut fitting = house.devices.iter().filter(fits);
+    let Some(known) = fitting.clone().find(digits).or_else(|| fitting.next()) else {
         bail!("no device of customer {customer} in the configuration has an enrollment_password");
     };
     let password = known.enrollment_password.clone().unwrap_or_default();

@@ -13,8 +13,21 @@ use super::sections::{File, GatewaySection, ProxySection, SubscriberSection};
 use super::{ConfigError, value_error};
 
 const NANOS: i64 = 1_000_000_000;
+/// Device of a clearinghouse that is configured by nothing but its presence: for another make's client, which enrolls with the
+/// password in the data folder (`enrollment.key`).
+const SPARE_DEVICE: &str = "1001";
 
 impl File {
+    /// Gives the spare device its enrollment password: 128 random bits in the data folder, made the first time they are needed.
+    pub fn with_spare_enrollment(&mut self) -> std::io::Result<()> {
+        let Some(house) = &mut self.clearinghouse else { return Ok(()) };
+        let spare = house.devices.iter_mut().find(|device| device.id == SPARE_DEVICE && device.enrollment_password.is_none());
+        let Some(spare) = spare else { return Ok(()) };
+        let key = crate::keys::stored::<16>(&self.data.join("enrollment.key"))?;
+        spare.enrollment_password = Some(key.iter().map(|octet| format!("{octet:02x}")).collect());
+        Ok(())
+    }
+
     pub(super) fn complete(&mut self, base: &Path) -> Result<(), ConfigError> {
         if self.store.starts_with("postgres:") {
             return Err(value_error("store", "PostgreSQL is not built in yet; use \"sqlite\""));
@@ -125,6 +138,7 @@ impl File {
                 credit_limit: Nanos(0),
             });
             house.devices.push(device(&proxy.device, &proxy.customer, None));
+            house.devices.push(device(SPARE_DEVICE, &proxy.customer, None));
             for (gateway, rank) in self.gateway.iter().zip(0i64..) {
                 add_gateway(house, gateway, rank);
             }

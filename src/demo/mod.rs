@@ -8,6 +8,7 @@ pub mod captures;
 mod calls;
 mod network;
 mod report;
+mod unprivileged;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ pub struct Options {
 /// Runs it; the exit status is success only when every check holds.
 pub fn run(options: &Options) -> Result<ExitCode> {
     crate::up::log_to_stderr("warn");
+    unprivileged::become_root_of_own_namespaces(options);
     let folder = Folder::make()?;
     let capture_path = options.pcap.clone().unwrap_or_else(|| folder.0.join("demo.pcapng"));
     let mut report = Report::new(options.json);
