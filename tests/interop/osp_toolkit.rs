@@ -2,13 +2,23 @@
 
 use std::time::Duration;
 
-use crate::support::exchange::Exchange;
+use crate::support::exchange::{Configuration, Exchange};
 use crate::support::process::{material, program, run};
 
 #[test]
 fn full_calls_and_every_element() {
+    passes(Configuration::example());
+}
+
+/// A clearinghouse of a few lines, for whose customers and devices the program decides.
+#[test]
+fn full_calls_and_every_element_with_a_short_configuration() {
+    passes(Configuration::short());
+}
+
+fn passes(configuration: Configuration) {
     drop(program("osptest", "osptoolkit"));
-    let exchange = Exchange::example();
+    let exchange = Exchange::start(configuration);
     let folder = exchange.folder.path();
     let device = folder.join("device");
 

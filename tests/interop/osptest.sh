@@ -3,7 +3,9 @@
 #
 #   osptest.sh URL DIR
 #
-# URL  of the clearinghouse, e.g. http://127.0.0.1:5045/osp
+# URL  of the clearinghouse, e.g. http://127.0.0.1:5045/osp or https://127.0.0.1:1443/osp. Over https the client shows localcert.pem when it is
+#      asked for a certificate, takes any server's, and needs nothing else in its configuration. CUSTOMER and DEVICE must then be the
+#      certificate's, else the clearinghouse answers 401.
 # DIR  with pkey.pem, localcert.pem, cacert_0.pem, as osp-device writes them; output and configuration are left there
 # Environment: CALLED (12125550100), CALLING (14048724799), CALLS (10); CUSTOMER and DEVICE default to the names in localcert.pem.
 #
@@ -13,6 +15,8 @@
 #   where F is the menu's number of what failed (29 authorization, 31 token, 32 usage).
 # - Every element: 999 sends an authorization request and two usage reports in one message, each with every element the client knows.
 #   One code, zero, and "num dest = N" with N not zero.
+# `cargo test -p strowger-clearinghouse-server --test osptest` runs this against a clearinghouse of its own, over http and https, and once over
+# https with another device's name, which must fail.
 # The letter before each later number in the input answers "press any key to continue".
 set -euo pipefail
 

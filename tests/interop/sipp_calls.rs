@@ -32,7 +32,7 @@ fn calls_the_telephone_network(over: Transport) {
     let exchange = Exchange::example();
     let ip = loopback();
     Sipp::register(&exchange, "alice").at(ip).over(over).succeeds();
-    let before = exchange.rest().account("callers");
+    let before = exchange.rest().account("1000");
     let messages = Sipp::call(&exchange, ECHO).at(ip).over(over).talking(Duration::from_millis(2_500)).succeeds();
     let progress = messages.response(183).expect("a 183 with the network's tones");
     assert!(progress.contains("m=audio"), "the 183 has no session description:\n{progress}");
@@ -49,9 +49,9 @@ fn calls_the_telephone_network(over: Transport) {
     assert!(sell > cost && cost > 0, "{cdr}");
 
     // what the caller's carrier paid, the other and the house have
-    let after = rest.account("callers");
+    let after = rest.account("1000");
     assert_eq!(before.posted_nanos - after.posted_nanos, sell, "{before:?} {after:?}");
-    assert_eq!(rest.account("first carrier").posted_nanos, cost);
+    assert_eq!(rest.account("2000").posted_nanos, cost);
     assert_eq!(after.pending_debits_nanos, 0);
     rest.proves_the_books();
 }

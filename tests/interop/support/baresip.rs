@@ -75,7 +75,11 @@ impl Baresip {
         wait_for("baresip's registration", REGISTER_LIMIT, || {
             let printed = running.out() + &running.err();
             let ended = running.status().is_some();
-            assert!(!ended && !printed.contains("reg: sip:"), "{name} cannot register over {transport}:\n{}", tail(&printed));
+            assert!(
+                !ended && !printed.contains("reg: sip:"),
+                "{name} cannot register over {transport}:\n{}",
+                tail(&printed)
+            );
             printed.contains("200 OK () [1 binding]").then_some(())
         });
         let control = TcpStream::connect(SocketAddr::from((ip, CONTROL_PORT))).expect("baresip's control interface");
@@ -113,7 +117,8 @@ impl Baresip {
         let count = self.control.read(&mut octets).unwrap_or(0);
         self.unread.extend_from_slice(&octets[..count]);
         while let Some(colon) = self.unread.iter().position(|octet| *octet == b':') {
-            let length = std::str::from_utf8(&self.unread[..colon]).ok().and_then(|digits| digits.parse::<usize>().ok());
+            let length =
+                std::str::from_utf8(&self.unread[..colon]).ok().and_then(|digits| digits.parse::<usize>().ok());
             let end = colon + 1 + length.expect("a netstring of baresip");
             if self.unread.len() <= end {
                 break;
@@ -131,11 +136,6 @@ impl Baresip {
         recordings.retain(|path| path.to_string_lossy().ends_with("-dec.wav"));
         recordings.sort();
         recordings.iter().flat_map(|recording| heard(recording)).collect()
-    }
-
-    /// What it printed: every SIP message among it.
-    pub fn out(&self) -> String {
-        self.running.out()
     }
 
     /// Ends it as its user would: it takes its binding away.

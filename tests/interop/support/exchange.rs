@@ -31,6 +31,29 @@ impl Configuration {
         Configuration { ip, text: printed.out.replace("127.0.0.1", &ip.to_string()) }
     }
 
+    /// As few lines as every role can do with.
+    pub fn short() -> Configuration {
+        let text = r#"
+[domain]
+name = "example.test"
+[proxy]
+listen = ["udp://{ip}:5060", "tcp://{ip}:5060"]
+[[subscriber]]
+user = "alice"
+password = "secret"
+[gateway]
+listen = ["udp://{ip}:5070"]
+[clearinghouse]
+listen = ["http://{ip}:5045/osp"]
+[policy]
+listen = "{ip}:3288"
+[console]
+listen = "{ip}:8080"
+"#;
+        let ip = loopback();
+        Configuration { ip, text: text.replace("{ip}", &ip.to_string()) }
+    }
+
     /// With other text in place of the first that is like `old`. `{ip}` stands for the address in both.
     pub fn with(mut self, old: &str, new: &str) -> Configuration {
         let (old, new) = (self.fill(old), self.fill(new));
@@ -98,11 +121,6 @@ impl Exchange {
 
     fn running(&self) -> &Running {
         self.running.as_ref().expect("a running exchange")
-    }
-
-    /// What it printed.
-    pub fn out(&self) -> String {
-        self.running().out()
     }
 
     /// The end of its log.

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 pub fn program(name: &str, package: &str) -> Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
-    assert!(found, "{name} is not installed: run `apt-get install {package}`, or `./run setup` for all that the tests need");
+    assert!(
+        found,
+        "{name} is not installed: run `apt-get install {package}`, or `./run setup` for all that the tests need"
+    );
     Command::new(name)
 }
 
@@ -87,7 +90,12 @@ impl Running {
                 return Finished { status, out: self.out(), err: self.err() };
             }
             if Instant::now() > deadline {
-                panic!("{} did not end within {limit:?}; its last words:\n{}{}", self.name, tail(&self.out()), tail(&self.err()));
+                panic!(
+                    "{} did not end within {limit:?}; its last words:\n{}{}",
+                    self.name,
+                    tail(&self.out()),
+                    tail(&self.err())
+                );
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -72,11 +72,11 @@ impl Rest {
         }
     }
 
-    /// Posted and pending nanos of the accounts whose name holds `name`.
+    /// What the account of a customer holds.
     pub fn account(&self, name: &str) -> Balance {
         let accounts = self.json("/api/v1/accounts");
         let all = accounts["accounts"].as_array().expect("accounts");
-        let account = all.iter().find(|account| account["name"].as_str().is_some_and(|found| found.contains(name)));
+        let account = all.iter().find(|account| account["name"] == name);
         let account = account.unwrap_or_else(|| panic!("no account {name:?} in {accounts}"));
         let nanos = |key: &str| account[key].as_i64().expect("nanos");
         Balance {

@@ -168,11 +168,6 @@ pub struct RunningSipp {
 }
 
 impl RunningSipp {
-    /// The messages so far.
-    pub fn messages(&self) -> Messages {
-        Messages(text(&self.messages))
-    }
-
     /// Waits for its end: one successful call and none failed.
     pub fn succeeds(self) -> Messages {
         let RunningSipp { running, name, messages, errors, limit } = self;
@@ -219,7 +214,8 @@ impl Messages {
 fn a_law_tone(seconds: usize) -> Vec<u8> {
     use super::sound::{RATE, VOICE_HERTZ};
     // a whole number of periods in every second: no click where it repeats
-    let sample = |number: usize| (10_000.0 * (std::f64::consts::TAU * VOICE_HERTZ * number as f64 / RATE as f64).sin()) as i16;
+    let sample =
+        |number: usize| (10_000.0 * (std::f64::consts::TAU * VOICE_HERTZ * number as f64 / RATE as f64).sin()) as i16;
     (0..seconds * RATE).map(|number| a_law(sample(number))).collect()
 }
 

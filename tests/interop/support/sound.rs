@@ -107,7 +107,8 @@ pub fn picture(heard: &[Heard]) -> String {
 #[test]
 fn tones_are_told_from_speech_and_silence() {
     let tone = |parts: &[f64]| -> Vec<f64> {
-        let sample = |number: usize| parts.iter().map(|hertz| 4_000.0 * (TAU * hertz * number as f64 / RATE as f64).sin()).sum();
+        let sample =
+            |number: usize| parts.iter().map(|hertz| 4_000.0 * (TAU * hertz * number as f64 / RATE as f64).sin()).sum();
         (0..WINDOW).map(sample).collect()
     };
     assert_eq!(window(&tone(&[VOICE_HERTZ])), Heard::Voice);
