@@ -20,8 +20,8 @@ use strowger_store::Sqlite;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Edge, File, GatewaySection, ProxySection, RouterSection};
 use crate::config::complete::{listen_addresses, socket_address};
+use crate::config::{Edge, File, GatewaySection, ProxySection, RouterSection};
 use crate::{gauges, keys};
 
 /// How long gateways are waited for before `ready` is said.
@@ -212,7 +212,10 @@ impl Exchange {
                 false
             };
             if !tokio::time::timeout_at(deadline, known).await.unwrap_or(false) {
-                tracing::warn!(gateway = name, "no clearinghouse has given its key yet: calls are answered 503 until one does");
+                tracing::warn!(
+                    gateway = name,
+                    "no clearinghouse has given its key yet: calls are answered 503 until one does"
+                );
                 running.unready.push(name);
             }
         }
@@ -299,8 +302,11 @@ fn proxy_config(file: &File, section: &ProxySection) -> Result<ProxyConfig> {
         .iter()
         .map(|(listener, name)| Ok((strowger_net::ListenAddress::parse(listener)?.address, name.clone())))
         .collect::<Result<_>>()?;
-    let policy_servers =
-        section.policy.iter().map(|text| socket_address("proxy.policy", text)).collect::<Result<Vec<SocketAddr>, _>>()?;
+    let policy_servers = section
+        .policy
+        .iter()
+        .map(|text| socket_address("proxy.policy", text))
+        .collect::<Result<Vec<SocketAddr>, _>>()?;
     Ok(ProxyConfig {
         domains: std::iter::once(&file.domain.name).chain(&file.domain.aliases).cloned().collect(),
         listen,
@@ -365,8 +371,11 @@ fn router_config(section: &RouterSection, capture: Option<SharedWriter>) -> Resu
 }
 
 fn provisioning(section: &RouterSection, handle: &RouterHandle) -> Result<ConfigurationConfig> {
-    let pdps =
-        section.policy.iter().map(|text| socket_address("router.policy", text)).collect::<Result<Vec<SocketAddr>, _>>()?;
+    let pdps = section
+        .policy
+        .iter()
+        .map(|text| socket_address("router.policy", text))
+        .collect::<Result<Vec<SocketAddr>, _>>()?;
     let interfaces = section
         .interface
         .iter()

@@ -12,7 +12,10 @@ pub fn stored<const OCTETS: usize>(path: &Path) -> std::io::Result<[u8; OCTETS]>
     let named = |error: Error| Error::new(error.kind(), format!("{}: {error}", path.display()));
     match std::fs::read(path) {
         Ok(octets) => octets.try_into().map_err(|_| {
-            Error::new(ErrorKind::InvalidData, format!("{} is damaged; remove it and a new one is made", path.display()))
+            Error::new(
+                ErrorKind::InvalidData,
+                format!("{} is damaged; remove it and a new one is made", path.display()),
+            )
         }),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let mut key = [0u8; OCTETS];

@@ -220,12 +220,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-async fn enroll(
-    config: Option<PathBuf>,
-    directory: PathBuf,
-    customer: String,
-    device: Option<String>,
-) -> Result<()> {
+async fn enroll(config: Option<PathBuf>, directory: PathBuf, customer: String, device: Option<String>) -> Result<()> {
     let mut file = config::File::load(config.as_deref())?;
     file.with_spare_enrollment()?;
     let Some(house) = &file.clearinghouse else { bail!("the configuration has no [clearinghouse]") };
@@ -236,7 +231,8 @@ async fn enroll(
             && known.enrollment_password.is_some()
     };
     // other makes' clients read device numbers as numbers: such a one first
-    let digits = |known: &&strowger_clearinghouse_server::DeviceConfig| known.id.bytes().all(|octet| octet.is_ascii_digit());
+    let digits =
+        |known: &&strowger_clearinghouse_server::DeviceConfig| known.id.bytes().all(|octet| octet.is_ascii_digit());
     let mut fitting = house.devices.iter().filter(fits);
     let Some(known) = fitting.clone().find(digits).or_else(|| fitting.next()) else {
         bail!("no device of customer {customer} in the configuration has an enrollment_password");

@@ -76,7 +76,8 @@ pub async fn run(arguments: PhoneArgs) -> Result<ExitCode> {
         Some(text) => ListenAddress::parse(text).context("--listen")?,
         None => ListenAddress {
             transport: proxy.transport,
-            address: (if proxy.address.ip().is_loopback() { proxy.address.ip() } else { unspecified(&proxy) }, 0).into(),
+            address: (if proxy.address.ip().is_loopback() { proxy.address.ip() } else { unspecified(&proxy) }, 0)
+                .into(),
         },
     };
     let mut config = PhoneConfig::new(listen, arguments.aor.clone());
@@ -158,7 +159,10 @@ fn print(outcome: &CallOutcome) {
         let rtp = &outcome.rtp;
         println!("duration   {:.1} s, ended by {:?}", outcome.duration_ms as f64 / 1000.0, outcome.ended_by);
         println!("sent       {} packets {}", rtp.sent, rtp.codec);
-        println!("received   {} packets, {} lost, jitter {:.1} ms, MOS {:.2}", rtp.received, rtp.lost, rtp.jitter_ms, rtp.mos);
+        println!(
+            "received   {} packets, {} lost, jitter {:.1} ms, MOS {:.2}",
+            rtp.received, rtp.lost, rtp.jitter_ms, rtp.mos
+        );
     }
     if let Some(path) = &outcome.recorded {
         println!("recorded   {}", path.display());

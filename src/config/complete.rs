@@ -21,7 +21,8 @@ impl File {
     /// Gives the spare device its enrollment password: 128 random bits in the data folder, made the first time they are needed.
     pub fn with_spare_enrollment(&mut self) -> std::io::Result<()> {
         let Some(house) = &mut self.clearinghouse else { return Ok(()) };
-        let spare = house.devices.iter_mut().find(|device| device.id == SPARE_DEVICE && device.enrollment_password.is_none());
+        let spare =
+            house.devices.iter_mut().find(|device| device.id == SPARE_DEVICE && device.enrollment_password.is_none());
         let Some(spare) = spare else { return Ok(()) };
         let key = crate::keys::stored::<16>(&self.data.join("enrollment.key"))?;
         spare.enrollment_password = Some(key.iter().map(|octet| format!("{octet:02x}")).collect());
@@ -283,10 +284,7 @@ pub fn listen_addresses(key: &str, texts: &[String]) -> Result<Vec<ListenAddress
     if texts.is_empty() {
         return Err(value_error(key, "at least one address is needed, such as \"udp://127.0.0.1:5060\""));
     }
-    texts
-        .iter()
-        .map(|text| ListenAddress::parse(text).map_err(|error| value_error(key, error.to_string())))
-        .collect()
+    texts.iter().map(|text| ListenAddress::parse(text).map_err(|error| value_error(key, error.to_string()))).collect()
 }
 
 /// An `ip:port`.

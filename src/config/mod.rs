@@ -14,7 +14,9 @@ pub const EXAMPLE: &str = include_str!("example.toml");
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// It cannot be read.
-    #[error("cannot read the configuration {path}: {error}; `strowger config example > {path}` writes one to start from")]
+    #[error(
+        "cannot read the configuration {path}: {error}; `strowger config example > {path}` writes one to start from"
+    )]
     Unreadable {
         /// The file.
         path: String,

@@ -135,12 +135,17 @@ impl Edge<'_> {
         for (name, phone) in [("alice", &alice), ("bob", &bob)] {
             let phone = Arc::clone(phone);
             let registered = self.there(async move { phone.register().await }).await?;
-            let detail = registered.as_ref().map_or_else(ToString::to_string, |seconds| format!("for {seconds} s, digest"));
+            let detail =
+                registered.as_ref().map_or_else(ToString::to_string, |seconds| format!("for {seconds} s, digest"));
             report.check(&format!("register {name}"), registered.is_ok(), detail);
         }
         let wrong = self.phone("alice", "not-her-password", self.network.alice, "udp").await?;
         let refused = self.there(async move { wrong.register().await }).await?;
-        report.check("wrong password", refused.is_err(), refused.map_or_else(|error| error.to_string(), |_| "accepted".into()));
+        report.check(
+            "wrong password",
+            refused.is_err(),
+            refused.map_or_else(|error| error.to_string(), |_| "accepted".into()),
+        );
 
         outcome.probes.push(self.probe(SocketAddr::new(self.network.alice, 0), 40_000)?);
 
@@ -224,10 +229,18 @@ impl Edge<'_> {
         outcome.during = accounts(house);
         let open = house.open_calls();
         let reserved = house.account("1000").map(|account| account.pending_debits.nanos).unwrap_or_default();
-        report.check("money reserved during the call", open.len() == 1 && reserved > 0, format!("{reserved} nanos pending"));
+        report.check(
+            "money reserved during the call",
+            open.len() == 1 && reserved > 0,
+            format!("{reserved} nanos pending"),
+        );
         let bill = open.first().and_then(|open| house.live_bill(open.call.transaction));
         let growing = bill.as_ref().is_some_and(|bill| bill.total.nanos > 0);
-        report.check("bill grows during the call", growing, bill.map_or("none".into(), |bill| format!("{} so far", bill.total)));
+        report.check(
+            "bill grows during the call",
+            growing,
+            bill.map_or("none".into(), |bill| format!("{} so far", bill.total)),
+        );
         tokio::time::sleep(hang_up_at / 2).await;
         hang_up.cancel();
         let call = call.await.context("the phone ended unexpectedly")?;
@@ -236,7 +249,11 @@ impl Edge<'_> {
         let heard = call.rtp.received > 100 && call.rtp.lost == 0;
         report.check("audio both ways", heard, format!("{} sent, {} received", call.rtp.sent, call.rtp.received));
         let share = tone_share(&recording)?;
-        report.check("own voice echoed by the trunk", share > 0.5, format!("{:.0} % of the end is the tone sent", share * 100.0));
+        report.check(
+            "own voice echoed by the trunk",
+            share > 0.5,
+            format!("{:.0} % of the end is the tone sent", share * 100.0),
+        );
         outcome.calls.push(call);
         Ok(())
     }
@@ -327,7 +344,11 @@ fn decisions(policy: &mut mpsc::UnboundedReceiver<PolicyEvent>, report: &mut Rep
     for line in &installs {
         report.note(line);
     }
-    report.check("COPS decisions for setup, answer and teardown", installs.len() >= 3 && ended, format!("{} decisions", installs.len()));
+    report.check(
+        "COPS decisions for setup, answer and teardown",
+        installs.len() >= 3 && ended,
+        format!("{} decisions", installs.len()),
+    );
     if has_router {
         report.check("router confirmed before the answer passed", routers >= 1, format!("{routers} router(s)"));
     }
@@ -373,10 +394,15 @@ async fn books(house: &Arc<Clearinghouse>, outcome: &mut Outcome, report: &mut R
         )
     });
     let detail = detail.collect::<Vec<_>>().join("; ");
-    let matched = paid.iter().all(|record| record.cdr.state == strowger_cdr::CdrState::Matched && !record.cdr.disagreement);
+    let matched =
+        paid.iter().all(|record| record.cdr.state == strowger_cdr::CdrState::Matched && !record.cdr.disagreement);
     report.check("one paid CDR, matched from both ends", paid.len() == 1 && matched, detail);
     let failed = cdrs.len().saturating_sub(paid.len());
-    report.check("failed calls void their reservations", failed >= 3 && house.open_calls().is_empty(), format!("{failed} unpaid"));
+    report.check(
+        "failed calls void their reservations",
+        failed >= 3 && house.open_calls().is_empty(),
+        format!("{failed} unpaid"),
+    );
     for account in house.accounts() {
         report.note(format!("{:<10} {:>16}", account.name, account.posted.to_string()));
     }

@@ -101,7 +101,11 @@ pub fn check(path: &Path, network: &Network, outcome: &Outcome, report: &mut Rep
     }
     report.streams = serde_json::to_value(capture.streams())?;
     if network.has_router() {
-        report.check("ladder of the whole call", main.is_some_and(|call| call.events.len() > 30), "drawn from the capture");
+        report.check(
+            "ladder of the whole call",
+            main.is_some_and(|call| call.events.len() > 30),
+            "drawn from the capture",
+        );
         marks(&capture, outcome, report);
     }
     Ok(())
@@ -112,7 +116,8 @@ fn marks(capture: &Capture, outcome: &Outcome, report: &mut Report) {
     let Some((phone, gateway)) = outcome.media else {
         return report.check("EF mark", false, "the call had no media");
     };
-    let there = |stream: &&Stream, interface: &str| stream.interface == interface || stream.interface.ends_with(interface);
+    let there =
+        |stream: &&Stream, interface: &str| stream.interface == interface || stream.interface.ends_with(interface);
     let find = |from: SocketAddr, interface: &str, probe: bool| -> Vec<&Stream> {
         capture
             .streams()

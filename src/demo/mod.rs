@@ -4,8 +4,8 @@
 //! Every packet between phones and core then crosses the software router, and the marks are read from packets on its far side.
 //! Elsewhere all of it runs on a loopback address of its own, and the report says what could not be checked.
 
-pub mod captures;
 mod calls;
+pub mod captures;
 mod network;
 mod report;
 mod unprivileged;

@@ -76,8 +76,11 @@ impl Report {
         let failed = self.checks.iter().filter(|check| !check.ok).count();
         let sum: i128 = outcome.sums.iter().map(|(_, sum)| sum).sum();
         if self.json {
-            let not_checked: Vec<_> =
-                self.not_checked.iter().map(|check| serde_json::json!({"name": check.name, "why": check.detail})).collect();
+            let not_checked: Vec<_> = self
+                .not_checked
+                .iter()
+                .map(|check| serde_json::json!({"name": check.name, "why": check.detail}))
+                .collect();
             let object = serde_json::json!({
                 "checks": self.checks,
                 "not_checked": not_checked,

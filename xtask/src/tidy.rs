@@ -73,8 +73,22 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
 
 /// What a pure crate (Bytes, Machines) must not reach.
 const IMPURE: &[&str] = &[
-    "tokio", "tokio-util", "socket2", "hyper", "hyper-util", "axum", "rusqlite", "nix", "libc", "mio", "pnet", "rustls",
-    "tokio-rustls", "webrtc-util", "rtp", "getrandom",
+    "tokio",
+    "tokio-util",
+    "socket2",
+    "hyper",
+    "hyper-util",
+    "axum",
+    "rusqlite",
+    "nix",
+    "libc",
+    "mio",
+    "pnet",
+    "rustls",
+    "tokio-rustls",
+    "webrtc-util",
+    "rtp",
+    "getrandom",
 ];
 
 #[derive(Deserialize)]
@@ -186,7 +200,8 @@ fn arrows(crates: &BTreeMap<String, Crate>, findings: &mut Vec<String>) {
         for dependency in &this.dependencies {
             if let Some(other) = crates.get(dependency) {
                 if other.layer.is_some_and(|other| other > layer) {
-                    findings.push(format!("{}: arrow the other way: {name} ({layer:?}) uses {dependency}", this.folder));
+                    findings
+                        .push(format!("{}: arrow the other way: {name} ({layer:?}) uses {dependency}", this.folder));
                 }
                 for (from, banned) in FORBIDDEN {
                     if this.folder.starts_with(from) && banned.iter().any(|banned| other.folder.starts_with(banned)) {
@@ -228,9 +243,7 @@ fn sources(root: &Path, files: &[String], findings: &mut Vec<String>) -> Result<
         let rust = file.ends_with(".rs");
         for (number, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
-            let is_unsafe = code
-                .split(|c: char| !c.is_alphanumeric() && c != '_')
-                .any(|word| word == "unsafe");
+            let is_unsafe = code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe");
             if rust && is_unsafe && !file.starts_with("stack/packet/") && !file.starts_with("xtask/") {
                 findings.push(format!("{file}:{}: unsafe outside stack/packet", number + 1));
             }
@@ -249,6 +262,9 @@ fn sources(root: &Path, files: &[String], findings: &mut Vec<String>) -> Result<
     Ok(())
 }
 
+/// Folders whose files are crate roots.
+const ENTRY_FOLDERS: [&str; 4] = ["src/bin", "tests", "benches", "examples"];
+
 /// A Rust file that no `mod` names is never compiled.
 fn dead_files(root: &Path, files: &[String], findings: &mut Vec<String>) -> Result<()> {
     let rust: BTreeSet<&str> = files.iter().map(String::as_str).filter(|file| file.ends_with(".rs")).collect();
@@ -256,8 +272,7 @@ fn dead_files(root: &Path, files: &[String], findings: &mut Vec<String>) -> Resu
         let path = Path::new(file);
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let folder = path.parent().unwrap_or(Path::new(""));
-        let in_entry_folder =
-            ["src/bin", "tests", "benches", "examples"].iter().any(|entry| folder.ends_with(entry));
+        let in_entry_folder = ENTRY_FOLDERS.iter().any(|entry| folder.ends_with(entry));
         if matches!(stem, "main" | "build") || in_entry_folder || folder.ends_with("src") && stem == "lib" {
             continue;
         }
@@ -270,6 +285,11 @@ fn dead_files(root: &Path, files: &[String], findings: &mut Vec<String>) -> Resu
         };
         let mut parents: Vec<PathBuf> = ["lib.rs", "main.rs", "mod.rs"].iter().map(|name| home.join(name)).collect();
         parents.push(home.with_extension("rs"));
+        // every file of tests/ and the like is a crate root of its own and may declare it
+        if ENTRY_FOLDERS.iter().any(|entry| home.ends_with(entry)) {
+            let siblings = rust.iter().map(Path::new).filter(|other| other.parent() == Some(home));
+            parents.extend(siblings.map(Path::to_path_buf));
+        }
         let declared = parents.iter().any(|parent| {
             std::fs::read_to_string(root.join(parent)).is_ok_and(|text| {
                 text.lines().any(|line| {
