@@ -97,6 +97,10 @@ impl Authenticator {
         let user = user_of(&credentials.username);
         let Some(known) = subscriber(user) else { return Checked::Wrong };
         let ha1 = match &known.password {
+            // one that is not offered is not taken either: an old answer is no way around a stronger demand
+            PasswordHash::Clear(_) if !self.digest.contains(&credentials.algorithm) => {
+                return Checked::Challenge { stale: false };
+            }
             PasswordHash::Clear(password) => {
                 Some(Ha1::from_password(credentials.algorithm, &credentials.username, &self.realm, password))
             }

@@ -62,6 +62,23 @@ fn challenges_strongest_first_and_takes_each_algorithm() {
 }
 
 #[test]
+fn an_algorithm_that_is_not_offered_is_not_taken() {
+    let mut config = config();
+    config.digest = vec![Algorithm::Sha256];
+    let mut world = World::new(config);
+    let phone = world.raw(10);
+    let challenge = world.ask_raw(phone, &register_with(&register("z1", "z", 1), &[]).build());
+    assert_eq!(challenges(&challenge).len(), 1);
+    let weaker = strowger_sip::digest::Challenge { algorithm: Algorithm::Md5, ..challenges(&challenge)[0].clone() };
+    let login = crate::world::login("alice");
+    let uri = "sip:example.test";
+    let text = strowger_sip::digest::answer(&weaker, &login, &Method::Register, uri, b"", "c", 1).to_string();
+    let request = register_with(&register("z2", "z", 2), &[]).header(Header::Authorization, &text).build();
+    assert_eq!(world.ask_raw(phone, &request).status(), Some(401));
+    world.settle();
+}
+
+#[test]
 fn a_wrong_password_and_an_unknown_user_are_challenged_alike() {
     let (mut world, phone) = world();
     let challenge = world.ask_raw(phone, &register_with(&register("w1", "w", 1), &[]).build());

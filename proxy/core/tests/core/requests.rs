@@ -9,7 +9,8 @@ use crate::world::{Auto, World, address, config};
 fn what_a_request_is_refused_for() {
     let mut world = World::new(config());
     let peer = world.raw(30);
-    let cases: [(&str, Method, &str, &[(Header, &str)], u16); 11] = [
+    type Case<'a> = (&'a str, Method, &'a str, &'a [(Header, &'a str)], u16);
+    let cases: [Case<'_>; 11] = [
         ("unknown user", Method::Invite, "sip:nobody@example.test", &[], 404),
         ("not registered", Method::Invite, "sip:bob@example.test", &[], 480),
         ("not registered, no call", Method::Message, "sip:bob@example.test", &[], 480),
