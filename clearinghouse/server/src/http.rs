@@ -43,6 +43,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub async fn serve(clearinghouse: Arc<Clearinghouse>, bound: BoundHttp, shutdown: CancellationToken) {
     let tasks = TaskTracker::new();
     let permits = Arc::new(Semaphore::new(MAXIMUM_CONNECTIONS));
+    if bound.listeners.iter().any(|listener| listener.names.is_some()) {
+        let fingerprint = clearinghouse.authority_fingerprint();
+        tracing::info!(fingerprint, "https is served with a certificate of this authority");
+    }
     for Listener { socket, names } in bound.listeners {
         let tls = names.map(|names| Arc::new(Tls::new(Arc::clone(&clearinghouse), names)));
         if let Some(Err(error)) = tls.as_ref().map(|tls| tls.config()) {

@@ -225,6 +225,12 @@ impl Clearinghouse {
         self.authority.certificate()
     }
 
+    /// The SHA-256 fingerprint of the authority's certificate, like `3F:A0:…`: by it a device knows the clearinghouse when it first enrolls
+    /// over `https`.
+    pub fn authority_fingerprint(&self) -> String {
+        strowger_enrollment::sha256(self.authority.certificate()).map(|octet| format!("{octet:02X}")).join(":")
+    }
+
     /// How it is set up.
     pub fn config(&self) -> &ClearinghouseConfig {
         &self.config

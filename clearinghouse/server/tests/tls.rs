@@ -14,7 +14,7 @@ use strowger_clearinghouse_server::{
 };
 use strowger_osp::{AuthorizationRequest, Base64, CapabilitiesIndication, Typed};
 use strowger_store::{Page, Sqlite};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 const CONFIG: &str = r#"
@@ -84,14 +84,9 @@ impl House {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 
-    fn fingerprint(&self) -> String {
-        let octets = strowger_enrollment::sha256(self.house.authority_certificate());
-        octets.map(|octet| format!("{octet:02X}")).join(":")
-    }
-
     /// The device's credentials, by a first enrollment that knows the authority's fingerprint.
     async fn enroll(&self, device: &str, password: &str, kind: DeviceKeyKind) -> DeviceCredentials {
-        let tls = Tls::pinned(&self.fingerprint()).unwrap();
+        let tls = Tls::pinned(&self.house.authority_fingerprint()).unwrap();
         enroll_with_tls(&self.https, "1000", device, password, kind, &tls).await.unwrap()
     }
 
@@ -198,7 +193,7 @@ async fn another_authority_is_believed_by_neither_side() {
     // the client does not believe the server …
     let why = unreachable(&house.client("1001", &foreign.tls().unwrap())).await;
     assert!(why.contains("invalid peer certificate"), "{why}");
-    let pinned = Tls::pinned(&other.fingerprint()).unwrap();
+    let pinned = Tls::pinned(&other.house.authority_fingerprint()).unwrap();
     let enrolled = enroll_with_tls(&house.https, "1000", "1001", "let me in", DeviceKeyKind::P256, &pinned).await;
     assert!(matches!(enrolled, Err(EnrollError::Transport { .. })), "{enrolled:?}");
     assert_eq!(house.house.certificates().await.unwrap(), [], "the password went nowhere");
@@ -237,6 +232,45 @@ async fn enrollment_first_and_renewal() {
     assert!(matches!(ask("", &sibling).await, Err(EnrollError::Refused(_))));
     // plain HTTP beside it still serves
     assert!(enroll(&house.http, "1000", "1001", "let me in", kind).await.is_ok());
+    house.finish();
+}
+
+/// TLS 1.2 and 1.3, each with the device's certificate, and never a resumed session: that would pass by the list of revocations.
+#[tokio::test]
+async fn both_versions_and_no_resumption() {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+    use rustls::{HandshakeKind, version};
+    let house = House::start("versions").await;
+    let device = house.enroll("1001", "let me in", DeviceKeyKind::P256).await;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from(house.house.authority_certificate().to_vec())).unwrap();
+    let roots = Arc::new(roots);
+    for protocol in [&version::TLS12, &version::TLS13] {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let certificate = CertificateDer::from_pem_slice(device.certificate_pem.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(device.key_pem.as_bytes()).unwrap();
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[protocol])
+            .unwrap()
+            .with_root_certificates(Arc::clone(&roots))
+            .with_client_auth_cert(vec![certificate], key)
+            .unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        for host in ["127.0.0.1", "localhost", "127.0.0.1"] {
+            let address = house.https.trim_start_matches("https://").trim_end_matches("/osp").to_owned();
+            let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            let mut stream = connector.connect(ServerName::try_from(host).unwrap(), stream).await.unwrap();
+            let request = b"GET /osp HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+            stream.write_all(request).await.unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.unwrap();
+            assert!(answer.starts_with(b"HTTP/1.1 405"), "{}", String::from_utf8_lossy(&answer));
+            let connection = stream.get_ref().1;
+            assert_eq!(connection.protocol_version(), Some(protocol.version));
+            assert_eq!(connection.handshake_kind(), Some(HandshakeKind::Full));
+        }
+    }
     house.finish();
 }
 
