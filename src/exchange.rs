@@ -122,6 +122,10 @@ impl Exchange {
         let router = match file.router.as_ref().filter(|_| wants("router")) {
             Some(section) => {
                 let handle = Router::start(router_config(section, options.capture.clone())?)?;
+                if section.interface.is_empty() {
+                    addresses
+                        .push(format!("router {} (no interfaces: keeps its tables, forwards nothing)", section.name));
+                }
                 for (interface, tier) in section.interface.iter().zip(handle.tiers()) {
                     addresses.push(format!("router {} {} ({tier})", interface.name, interface.network));
                 }

@@ -1,5 +1,6 @@
 //! `strowger up`.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -13,7 +14,11 @@ use crate::exchange::{Exchange, Options, ROLES};
 pub fn log_to_stderr(level: &str) {
     let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(level)).unwrap_or_default();
     // a second call (tests) keeps the first subscriber
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init();
 }
 
 /// Runs the roles until SIGTERM or SIGINT; SIGHUP reloads.

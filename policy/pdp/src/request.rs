@@ -298,7 +298,10 @@ impl Pdp {
             }
             (Then::AnswerTeardown, failure) => {
                 self.end(now, id, "torn down");
-                let reason = failure.unwrap_or_else(|| format!("released on {routers} routers"));
+                let reason = failure.unwrap_or_else(|| match routers {
+                    1 => "released on 1 router".to_owned(),
+                    more => format!("released on {more} routers"),
+                });
                 self.answer(now, id, false, &reason, routers);
             }
             (Then::Close, _) => self.settle(id),
