@@ -187,7 +187,7 @@ fn the_decision_waits_for_the_report() {
     assert_eq!((sent.len(), verdict(&sent).1), (1, "already marked".into()));
     let sent = bench.ask(b"c1", Phase::Teardown, Bytes::from_static(b"BYE"));
     assert_eq!((sent[0].0, sent[0].1.decisions()[0].command), (ROUTER, Command::Remove));
-    assert_eq!(verdict(&bench.report(true)), (Command::Remove, "released on 1 routers".into()));
+    assert_eq!(verdict(&bench.report(true)), (Command::Remove, "released on 1 router".into()));
     assert_eq!(bench.pdp.gauge().calls, 1, "the handle lives until its DRQ");
     assert!(bench.drq(b"c1").is_empty());
     bench.assert_empty();
