@@ -164,3 +164,31 @@ fn a_subscription_is_recorded() {
     world.send_raw(watcher, &response(&notify, 200, "c1", 30, None));
     world.settle();
 }
+
+/// An UPDATE in an early dialog (RFC 3311): its 200 answers no call, its failure ends none.
+#[test]
+fn an_early_update_is_not_the_answer() {
+    let mut world = World::new(config());
+    let (desk, caller) = (world.raw(12), world.raw(30));
+    register_raw(&mut world, desk, "bob", "<sip:bob@10.0.0.12>");
+    world.send_raw(caller, &Raw::new(Method::Invite, "sip:bob@example.test", 30, "dlg").build().build());
+    world.run_ms(50);
+    let invite = world.requests(desk, "INVITE").pop().unwrap();
+    world.send_raw(desk, &response(&invite, 183, "d", 12, None));
+    world.run_ms(50);
+    for (branch, cseq, status) in [("u1", 2, 200), ("u2", 3, 488)] {
+        let update = in_dialog(Method::Update, branch, cseq).build().body("application/sdp", &crate::world::sdp(30, 2));
+        world.send_raw(caller, &update.build());
+        world.run_ms(50);
+        let at_desk = world.requests(desk, "UPDATE").pop().expect("forwarded");
+        world.send_raw(desk, &response(&at_desk, status, "d", 12, None));
+        world.run_ms(50);
+        assert_eq!(world.statuses(caller).last(), Some(&status));
+        assert_eq!((world.call_numbers().len(), world.core().core.counters().calls_answered), (1, 0));
+    }
+    world.send_raw(desk, &response(&invite, 486, "d", 12, None));
+    world.run_ms(50);
+    assert_eq!(world.statuses(caller).last(), Some(&486));
+    assert!(world.call_numbers().is_empty());
+    world.settle();
+}
