@@ -224,7 +224,8 @@ async fn enroll(config: Option<PathBuf>, directory: PathBuf, customer: String, d
     let mut file = config::File::load(config.as_deref())?;
     file.with_spare_enrollment()?;
     let Some(house) = &file.clearinghouse else { bail!("the configuration has no [clearinghouse]") };
-    let url = house.listen.first().context("clearinghouse.listen is empty")?;
+    let plain = |url: &&String| url.starts_with("http://");
+    let url = house.listen.iter().find(plain).context("clearinghouse.listen has no http:// address to enroll at")?;
     let fits = |known: &&strowger_clearinghouse_server::DeviceConfig| {
         known.customer == customer
             && device.as_ref().is_none_or(|device| *device == known.id)

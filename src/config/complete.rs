@@ -149,7 +149,14 @@ impl File {
     }
 
     fn complete_proxy(&mut self) -> Result<(), ConfigError> {
-        let here: Vec<String> = self.clearinghouse.as_ref().map(|house| house.listen.clone()).unwrap_or_default();
+        // roles of one process speak plain HTTP to each other: over HTTPS a client needs a certificate to trust
+        let plain = |url: &String| url.starts_with("http://");
+        let house = self.clearinghouse.as_ref().map(|house| house.listen.clone()).unwrap_or_default();
+        let here: Vec<String> = house.iter().filter(|url| plain(url)).cloned().collect();
+        if here.is_empty() && !house.is_empty() && (self.proxy.is_some() || !self.gateway.is_empty()) {
+            let message = "an http:// address is needed beside https:// for the proxy and gateways of this file";
+            return Err(value_error("clearinghouse.listen", message));
+        }
         for gateway in &mut self.gateway {
             if gateway.clearinghouse.is_empty() {
                 gateway.clearinghouse.clone_from(&here);
