@@ -78,6 +78,7 @@ const IMPURE: &[&str] = &[
     "socket2",
     "hyper",
     "hyper-util",
+    "hyper-rustls",
     "axum",
     "rusqlite",
     "nix",
