@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::support::exchange::{Configuration, Exchange};
 use crate::support::sipp::Sipp;
 
@@ -61,7 +59,7 @@ fn nothing_is_owed(exchange: &Exchange, calls: usize) {
     rest.settled(Duration::from_secs(10));
     let cdrs = rest.cdrs();
     assert_eq!(cdrs.len(), calls, "{cdrs:?}");
-    assert!(cdrs.iter().all(|cdr| cdr["sell"]["nanos"] == Value::from(0)), "{cdrs:?}");
+    assert!(cdrs.iter().all(|cdr| cdr["sell"]["nanos"] == 0), "{cdrs:?}");
     let callers = rest.account("1000");
     assert_eq!((callers.posted_nanos, callers.pending_debits_nanos), (100_000_000_000, 0));
     rest.proves_the_books();

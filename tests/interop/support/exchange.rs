@@ -31,9 +31,10 @@ impl Configuration {
         Configuration { ip, text: printed.out.replace("127.0.0.1", &ip.to_string()) }
     }
 
-    /// As few lines as every role can do with.
+    /// As few lines as every role can do with; two gateways, so that there is a choice.
     pub fn short() -> Configuration {
         let text = r#"
+data = "{data}"
 [domain]
 name = "example.test"
 [proxy]
@@ -41,8 +42,10 @@ listen = ["udp://{ip}:5060", "tcp://{ip}:5060"]
 [[subscriber]]
 user = "alice"
 password = "secret"
-[gateway]
+[[gateway]]
 listen = ["udp://{ip}:5070"]
+[[gateway]]
+listen = ["udp://{ip}:5072"]
 [clearinghouse]
 listen = ["http://{ip}:5045/osp"]
 [policy]
@@ -92,7 +95,8 @@ impl Exchange {
     pub fn start(configuration: Configuration) -> Exchange {
         let folder = Scratch::new();
         let mut exchange = Exchange { ip: configuration.ip, folder, starts: 0, running: None };
-        std::fs::write(exchange.configuration(), configuration.text).expect("a configuration file");
+        let text = configuration.text.replace("{data}", &exchange.data().display().to_string());
+        std::fs::write(exchange.configuration(), text).expect("a configuration file");
         exchange.start_again();
         exchange
     }
@@ -102,12 +106,16 @@ impl Exchange {
         self.folder.join("strowger.toml")
     }
 
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
     /// Starts it on the data that are there, and waits until it is ready.
     pub fn start_again(&mut self) {
         self.running = None;
         self.starts += 1;
         let mut command = strowger();
-        command.arg("up").arg("--config").arg(self.configuration()).arg("--data").arg(self.folder.join("data"));
+        command.arg("up").arg("--config").arg(self.configuration()).arg("--data").arg(self.data());
         let mut running = Running::start(command, self.folder.path(), &format!("strowger-{}", self.starts));
         let what = "the line `ready` of `strowger up`";
         wait_for(what, START_LIMIT, || {
