@@ -72,7 +72,7 @@ impl Exchange {
     /// One clear sentence; nothing runs then.
     pub async fn start(file: &File, options: Options) -> Result<Exchange> {
         let mut file = file.clone();
-        file.with_spare_enrollment()?;
+        file.with_spare_enrollment(true)?;
         let file = &file;
         let wants = |role: &str| options.roles.is_empty() || options.roles.iter().any(|wanted| wanted == role);
         std::fs::create_dir_all(&file.data)

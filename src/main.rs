@@ -222,7 +222,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
 
 async fn enroll(config: Option<PathBuf>, directory: PathBuf, customer: String, device: Option<String>) -> Result<()> {
     let mut file = config::File::load(config.as_deref())?;
-    file.with_spare_enrollment()?;
+    file.with_spare_enrollment(false)?;
     let Some(house) = &file.clearinghouse else { bail!("the configuration has no [clearinghouse]") };
     let plain = |url: &&String| url.starts_with("http://");
     let url = house.listen.iter().find(plain).context("clearinghouse.listen has no http:// address to enroll at")?;
@@ -236,7 +236,10 @@ async fn enroll(config: Option<PathBuf>, directory: PathBuf, customer: String, d
         |known: &&strowger_clearinghouse_server::DeviceConfig| known.id.bytes().all(|octet| octet.is_ascii_digit());
     let mut fitting = house.devices.iter().filter(fits);
     let Some(known) = fitting.clone().find(digits).or_else(|| fitting.next()) else {
-        bail!("no device of customer {customer} in the configuration has an enrollment_password");
+        bail!(
+            "no device of customer {customer} can enroll: none in the configuration has an enrollment_password, and no \
+             clearinghouse has run with it yet"
+        );
     };
     let password = known.enrollment_password.clone().unwrap_or_default();
     let kind = strowger_clearinghouse_client::DeviceKeyKind::Rsa2048;

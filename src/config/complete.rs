@@ -1,7 +1,7 @@
 //! Checks every value and fills in what the file leaves out, so that what follows has nothing to guess.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use strowger_clearinghouse_server::{ClearinghouseConfig, CustomerConfig, CustomerRole, DeviceConfig, RouteConfig};
 use strowger_ledger::Nanos;
@@ -11,21 +11,34 @@ use strowger_sip::digest::Algorithm;
 
 use super::sections::{File, GatewaySection, ProxySection, SubscriberSection};
 use super::{ConfigError, value_error};
+use crate::keys;
 
 const NANOS: i64 = 1_000_000_000;
 /// Device of a clearinghouse that is configured by nothing but its presence: for another make's client, which enrolls with the
-/// password in the data folder (`enrollment.key`).
+/// password that [`File::with_spare_enrollment`] keeps.
 const SPARE_DEVICE: &str = "1001";
 
 impl File {
-    /// Gives the spare device its enrollment password: 128 random bits in the data folder, made the first time they are needed.
-    pub fn with_spare_enrollment(&mut self) -> std::io::Result<()> {
+    /// Gives the spare device its enrollment password: 128 random bits that only the owner reads, in a file beside the
+    /// configuration (where `osp enroll` finds them by the configuration alone), else in the data folder. `make`: when there are
+    /// none yet.
+    pub fn with_spare_enrollment(&mut self, make: bool) -> std::io::Result<()> {
         let Some(house) = &mut self.clearinghouse else { return Ok(()) };
         let spare =
             house.devices.iter_mut().find(|device| device.id == SPARE_DEVICE && device.enrollment_password.is_none());
         let Some(spare) = spare else { return Ok(()) };
-        let key = crate::keys::stored::<16>(&self.data.join("enrollment.key"))?;
-        spare.enrollment_password = Some(key.iter().map(|octet| format!("{octet:02x}")).collect());
+        let beside = self.source.as_ref().map(|source| source.with_extension("enrollment"));
+        let in_data = self.data.join("enrollment.key");
+        let places: Vec<&Path> = beside.iter().map(PathBuf::as_path).chain([in_data.as_path()]).collect();
+        let mut key = match places.iter().find(|place| place.exists()) {
+            Some(place) => Some(keys::stored::<16>(place)?),
+            None => None,
+        };
+        if key.is_none() && make {
+            // a folder that we may not write to is no reason not to start
+            key = places.iter().find_map(|place| keys::stored::<16>(place).ok());
+        }
+        spare.enrollment_password = key.map(|key| key.iter().map(|octet| format!("{octet:02x}")).collect());
         Ok(())
     }
 
@@ -99,6 +112,7 @@ impl File {
     }
 
     fn complete_gateways(&mut self) -> Result<(), ConfigError> {
+        self.add_standby()?;
         for (gateway, number) in self.gateway.iter_mut().zip(1..) {
             if gateway.device.is_empty() {
                 gateway.device = format!("gateway-{number}");
@@ -118,6 +132,41 @@ impl File {
                 return Err(value_error("gateway.refuse_all", "a final status from 300 to 699 is needed"));
             }
         }
+        Ok(())
+    }
+
+    /// Where the clearinghouse is to be made up from this file and there is one gateway alone, it gets a standby beside it, two
+    /// ports up: a caller always has a second choice, as field clients expect.
+    fn add_standby(&mut self) -> Result<(), ConfigError> {
+        let made_up = self
+            .clearinghouse
+            .as_ref()
+            .is_some_and(|house| house.customers.is_empty() && house.devices.is_empty() && house.routes.is_empty());
+        let [gateway] = self.gateway.as_slice() else { return Ok(()) };
+        if !made_up {
+            return Ok(());
+        }
+        let listeners = listen_addresses("gateway.listen", &gateway.listen)?;
+        let (first, last) = gateway.rtp_range()?;
+        let middle = first + (last - first) / 4 * 2;
+        let room = listeners.iter().all(|listener| (1..=u16::MAX - 2).contains(&listener.address.port()));
+        if !room || middle <= first + 2 {
+            return Ok(());
+        }
+        let up = |listener: &ListenAddress| {
+            let mut up = *listener;
+            up.address.set_port(listener.address.port() + 2);
+            up.to_string()
+        };
+        let mut standby = gateway.clone();
+        standby.listen = listeners.iter().map(up).collect();
+        standby.device = String::new();
+        standby.customer = String::new();
+        standby.rtp_ports = Some(format!("{middle}-{last}"));
+        if let Some(gateway) = self.gateway.first_mut() {
+            gateway.rtp_ports = Some(format!("{first}-{}", middle - 1));
+        }
+        self.gateway.push(standby);
         Ok(())
     }
 

@@ -56,7 +56,9 @@ impl File {
                 let text = std::fs::read_to_string(path)
                     .map_err(|error| ConfigError::Unreadable { path: path.display().to_string(), error })?;
                 let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
-                File::parse(&text, &path.display().to_string(), &base)
+                let mut file = File::parse(&text, &path.display().to_string(), &base)?;
+                file.source = Some(path.to_owned());
+                Ok(file)
             }
             None => File::parse(EXAMPLE, "the built-in example", &PathBuf::new()),
         }
@@ -135,7 +137,10 @@ mod tests {
         .unwrap();
         let house = file.clearinghouse.unwrap();
         assert!(house.table().is_ok());
-        assert!(house.devices.iter().any(|device| device.address.as_deref() == Some("127.0.0.1:5070")));
+        for address in ["127.0.0.1:5070", "127.0.0.1:5072"] {
+            assert!(house.devices.iter().any(|device| device.address.as_deref() == Some(address)));
+        }
+        assert_eq!(file.gateway.len(), 2);
         assert_eq!(file.proxy.unwrap().clearinghouse, ["http://127.0.0.1:5045/osp"]);
     }
 

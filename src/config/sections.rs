@@ -33,6 +33,9 @@ pub struct File {
     pub router: Option<RouterSection>,
     /// REST and metrics.
     pub console: Option<ConsoleSection>,
+    /// The file this was read from.
+    #[serde(skip)]
+    pub source: Option<PathBuf>,
 }
 
 impl Default for File {
@@ -49,6 +52,7 @@ impl Default for File {
             policy: None,
             router: None,
             console: None,
+            source: None,
         }
     }
 }

@@ -20,9 +20,6 @@ use strowger_token::TokenInfo;
 /// The longest call id that a token carries to every client in the field.
 const MAXIMUM_CALL_ID_OCTETS: usize = 148;
 
-/// How much longer than the token, the call and the wait for its reports money stays reserved: reports may be late.
-const RESERVATION_MARGIN_SECONDS: u64 = 60;
-
 /// What a request asks, understood.
 struct Asked {
     calling: String,
@@ -212,7 +209,7 @@ impl Clearinghouse {
         let seconds = u64::from(config.token_validity_seconds)
             + u64::from(granted_seconds)
             + u64::from(config.usage_match_seconds)
-            + RESERVATION_MARGIN_SECONDS;
+            + u64::from(self.config.reservation_margin_seconds);
         now + Duration::from_secs(seconds)
     }
 

@@ -37,6 +37,8 @@ pub struct ClearinghouseConfig {
     pub usage_match_seconds: u32,
     /// How long the gateways' reports of a call are waited for whose caller says that every attempt failed, in seconds.
     pub failed_match_seconds: u32,
+    /// How long a reservation outlives token, longest call and the wait for reports together, in seconds: clocks and queues.
+    pub reservation_margin_seconds: u32,
     /// Differences between the two reports up to this are no disagreement, in seconds.
     pub disagreement_tolerance_seconds: u32,
     /// Which duration is paid for when the reports differ.
@@ -58,6 +60,7 @@ impl Default for ClearinghouseConfig {
             maximum_destinations: 5,
             usage_match_seconds: 30,
             failed_match_seconds: 2,
+            reservation_margin_seconds: 60,
             disagreement_tolerance_seconds: 2,
             duration_rule: DurationRule::Shorter,
         }
@@ -301,7 +304,8 @@ impl ClearinghouseConfig {
         in_range("maximum_granted_seconds", "1 to 604800", (1..=604_800).contains(&self.maximum_granted_seconds))?;
         in_range("maximum_destinations", "1 to 32", (1..=32).contains(&self.maximum_destinations))?;
         in_range("usage_match_seconds", "0 to 86400", self.usage_match_seconds <= 86_400)?;
-        in_range("failed_match_seconds", "0 to 86400", self.failed_match_seconds <= 86_400)
+        in_range("failed_match_seconds", "0 to 86400", self.failed_match_seconds <= 86_400)?;
+        in_range("reservation_margin_seconds", "0 to 86400", self.reservation_margin_seconds <= 86_400)
     }
 }
 
