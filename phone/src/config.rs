@@ -102,6 +102,8 @@ pub struct CallOptions {
     pub progress: Option<mpsc::Sender<CallProgress>>,
     /// Further header fields of the INVITE.
     pub headers: Vec<(String, String)>,
+    /// Call-ID, where something outside of the call names it beforehand (a token is for one call); a random one if not given.
+    pub call_id: Option<String>,
 }
 
 impl Default for CallOptions {
@@ -116,6 +118,7 @@ impl Default for CallOptions {
             hang_up: CancellationToken::new(),
             progress: None,
             headers: Vec::new(),
+            call_id: None,
         }
     }
 }

@@ -372,6 +372,6 @@ pub(crate) fn invite(inner: &Inner, uri: &str, target: Target, sdp: bytes::Bytes
         sdp: Some(sdp),
         headers: options.headers.clone(),
         login: inner.login(),
-        call_id: None,
+        call_id: options.call_id.clone(),
     }
 }
