@@ -27,7 +27,8 @@ fn killed_in_mid_call_nothing_is_lost_from_the_books() {
     let configuration = Configuration::example()
         .with("token_validity_seconds = 300", "token_validity_seconds = 3")
         .with("maximum_granted_seconds = 14400", "maximum_granted_seconds = 4")
-        .with("usage_match_seconds = 30", "usage_match_seconds = 1");
+        .with("usage_match_seconds = 30", "usage_match_seconds = 1")
+        .with("reservation_margin_seconds = 60", "reservation_margin_seconds = 3");
     let mut exchange = Exchange::start(configuration);
     let call = call(&exchange, Duration::from_secs(30));
     let reserved = exchange.rest().account("1000");
@@ -41,8 +42,8 @@ fn killed_in_mid_call_nothing_is_lost_from_the_books() {
     assert_eq!(rest.open_calls(), 1, "the call is open still");
     rest.proves_the_books();
 
-    // nobody reports its usage any more: the reservation ends with the authorization, and a margin of a minute
-    rest.settled(Duration::from_secs(80));
+    // nobody reports its usage any more: the reservation ends with the authorization, and the margin after it
+    rest.settled(Duration::from_secs(30));
     let after = rest.account("1000");
     assert_eq!(after.pending_debits_nanos, 0, "{after:?}");
     assert_eq!(rest.account("2000").pending_credits_nanos, 0);

@@ -155,10 +155,15 @@ impl Clearinghouse {
         self.read(|store| store.certificates()).await
     }
 
+    /// A read comes after every write that the books in memory have taken: a call that is settled there has its record here.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        // a store that takes nothing more is still read
+        if let Ok(fence) = self.store.reserve() {
+            let _ = fence.commit(Vec::new()).await;
+        }
         let store = Arc::clone(&self.store);
         let done = tokio::task::spawn_blocking(move || read(store.as_ref())).await;
         done.unwrap_or_else(|error| Err(StoreError::Unreadable(error.to_string())))
