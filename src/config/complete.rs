@@ -184,7 +184,7 @@ impl File {
                 name: format!("{} (callers)", self.domain.name),
                 role: CustomerRole::Originating,
                 currency: None,
-                opening_balance: Nanos(100 * NANOS),
+                opening_balance: Nanos(1_000 * NANOS),
                 credit_limit: Nanos(0),
             });
             house.devices.push(device(&proxy.device, &proxy.customer, None));

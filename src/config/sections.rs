@@ -213,8 +213,8 @@ impl Default for PolicySection {
         PolicySection {
             listen: "127.0.0.1:3288".to_owned(),
             total_kbps_max: 1_000_000,
-            caller_kbps_max: 4_000,
-            calls_per_caller_max: 20,
+            caller_kbps_max: 10_000,
+            calls_per_caller_max: 100,
             require_router: false,
             report_time_ms: 2_000,
         }

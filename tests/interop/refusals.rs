@@ -61,6 +61,6 @@ fn nothing_is_owed(exchange: &Exchange, calls: usize) {
     assert_eq!(cdrs.len(), calls, "{cdrs:?}");
     assert!(cdrs.iter().all(|cdr| cdr["sell"]["nanos"] == 0), "{cdrs:?}");
     let callers = rest.account("1000");
-    assert_eq!((callers.posted_nanos, callers.pending_debits_nanos), (100_000_000_000, 0));
+    assert_eq!((callers.posted_nanos, callers.pending_debits_nanos), (1_000_000_000_000, 0));
     rest.proves_the_books();
 }

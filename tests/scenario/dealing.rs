@@ -135,7 +135,7 @@ async fn pa3_accounting_of_both_ends_moves_the_money_of_a_call() {
         accounts.map(|name| world.rest.account(name))
     };
     let before = balances();
-    assert_eq!(before.map(|balance| balance.posted_nanos), [100_000_000_000, 0, 0]);
+    assert_eq!(before.map(|balance| balance.posted_nanos), [1_000_000_000_000, 0, 0]);
 
     let mut call = Running::call(world.alice().await, ECHO_URI, talks(SOON));
     call.answered().await;
