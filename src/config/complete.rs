@@ -121,6 +121,12 @@ impl File {
                 gateway.customer = (1999 + number).to_string();
             }
             let listeners = listen_addresses("gateway.listen", &gateway.listen)?;
+            if let Some(every) = listeners.iter().find(|listener| listener.address.ip().is_unspecified()) {
+                return Err(value_error(
+                    "gateway.listen",
+                    format!("{every} is every address and none to answer to: name one"),
+                ));
+            }
             if gateway.media_address.is_none() {
                 gateway.media_address = listeners.first().map(|listener| listener.address.ip().to_string());
             }
@@ -215,8 +221,19 @@ impl File {
         if proxy.clearinghouse.is_empty() {
             proxy.clearinghouse = here;
         }
-        listen_addresses("proxy.listen", &proxy.listen)?;
+        let listeners = listen_addresses("proxy.listen", &proxy.listen)?;
         proxy.algorithms()?;
+        for listener in listeners {
+            let advertised = proxy.advertise.contains_key(&listener.to_string());
+            if listener.address.ip().is_unspecified() && !advertised {
+                return Err(value_error(
+                    "proxy.listen",
+                    format!(
+                        "{listener} is every address and none to answer to: name one, or say in proxy.advertise what peers see"
+                    ),
+                ));
+            }
+        }
         for listener in proxy.advertise.keys() {
             ListenAddress::parse(listener).map_err(|error| value_error("proxy.advertise", error.to_string()))?;
         }

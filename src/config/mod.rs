@@ -159,6 +159,8 @@ mod tests {
             ("[proxy]\nlisten = [\"udp://nowhere\"]", "proxy.listen: "),
             ("[proxy]\nlisten = []", "proxy.listen: "),
             ("[proxy]\nlisten = [\"udp://127.0.0.1:1\"]\ndigest = [\"md4\"]", "proxy.digest: "),
+            ("[proxy]\nlisten = [\"udp://0.0.0.0:1\"]", "proxy.listen: "),
+            ("[gateway]\nlisten = [\"udp://0.0.0.0:1\"]", "gateway.listen: "),
             ("[[subscriber]]\nuser = \"a\"", "subscriber.a: "),
             ("[[subscriber]]\nuser = \"a\"\npassword = \"x\"\nha1 = \"y\"", "subscriber.a: "),
             ("[[subscriber]]\nuser = \"a\"\nha1 = \"y\"", "subscriber.a: "),
