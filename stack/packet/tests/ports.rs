@@ -121,7 +121,11 @@ fn af_xdp_leaves_no_program_behind() {
     assert!(attached());
     // the descriptors are all that holds the program, so a killed process leaves nothing either
     drop(set);
-    assert!(!attached());
+    // a child that another test is just starting holds copies of our descriptors until it executes its program
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while attached() {
+        assert!(Instant::now() < deadline, "the program is still attached to the interface");
+    }
     let again = PortSet::open(&ports, TierChoice::Auto).unwrap();
     assert!(again.ports()[1].tier.starts_with("AF_XDP"));
 }
