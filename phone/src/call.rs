@@ -296,6 +296,14 @@ impl CallTask {
     }
 
     async fn hang_up(&mut self) -> Instant {
+        // who hangs up stops speaking first: behind the BYE the network no longer protects the packets
+        if let Some(sound) = &self.sound {
+            sound.plan.send_modify(|plan| {
+                if let Some(plan) = plan {
+                    plan.sends = false;
+                }
+            });
+        }
         if let Some(call) = self.call {
             self.inner.command(Command::HangUp { call, reason: None }).await;
         }
