@@ -19,7 +19,7 @@ const HEADER_OCTETS_V6: u32 = 40 + 8 + 12;
 pub struct FlowSettings {
     /// Added to the computed rate, in percent: clocks drift, comfort noise and events come on top.
     pub slack_percent: u32,
-    /// Packets a flow may send at once after a pause in the network before it.
+    /// Packets a flow may send at once after a pause in the network before it, or after a softphone was late: 10 are 200 ms of G.711.
     pub burst_packets: u32,
     /// Codec rate of a format we do not know, in kbit/s.
     pub unknown_codec_kbps: u32,
@@ -33,7 +33,7 @@ impl Default for FlowSettings {
     fn default() -> Self {
         FlowSettings {
             slack_percent: 10,
-            burst_packets: 5,
+            burst_packets: 10,
             unknown_codec_kbps: 128,
             symmetric_ports: true,
             excess: Excess::Bleach,
